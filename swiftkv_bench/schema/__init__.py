@@ -1,0 +1,1 @@
+"""What is read or written: profiles, suites, plans and records, one noun a module."""

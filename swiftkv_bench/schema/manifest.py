@@ -1,0 +1,65 @@
+"""The manifest of a run: everything needed to say years later what was measured."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from swiftkv_bench.schema.base import SCHEMA_VERSION, Record
+from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+
+
+class GitState(Record):
+    """State of the checkout that ran."""
+
+    commit: str = Field(description="commit id")
+    dirty: bool = Field(description="True when tracked files differ from the commit")
+
+
+class Accelerator(Record):
+    """One GPU."""
+
+    name: str = Field(description="product name")
+    memory_bytes: int | None = Field(None, description="device memory")
+    driver: str | None = Field(None, description="driver version")
+
+
+class Machine(Record):
+    """Where the run was made."""
+
+    platform: str = Field(description="operating system and architecture")
+    cpu: str | None = Field(None, description="processor model")
+    logical_cpus: int = Field(description="logical processors this process may use")
+    memory_bytes: int | None = Field(None, description="main memory")
+    accelerators: tuple[Accelerator, ...] = Field((), description="GPUs, in index order")
+
+
+class Probe(Record):
+    """Outcome of one engine probe."""
+
+    name: str = Field(description="what was probed")
+    arm: str = Field(description="role of the engine")
+    status: Literal["pass", "fail", "not run"] = Field(description="outcome")
+    detail: str = Field(description="one sentence with the figures")
+    data: dict[str, Any] = Field({}, description="figures")
+
+
+class Manifest(Record):
+    """Written when a run starts and replaced atomically when its status changes."""
+
+    schema_version: int = Field(SCHEMA_VERSION, description="version of the run folder's format")
+    run_id: str = Field(description="name of the run folder")
+    kind: Literal["accuracy", "perf"] = Field(description="what was measured")
+    status: Literal["running", "complete", "incomplete"] = Field(description="how far the run got")
+    status_reason: str | None = Field(None, description="why it is incomplete")
+    created_utc: str = Field(description="start, ISO 8601 with UTC offset")
+    argv: tuple[str, ...] = Field((), description="command line as typed, secrets redacted")
+    profile: str = Field(description="profile name")
+    engines: tuple[EngineSpec, ...] = Field(description="resolved configuration of every arm")
+    engine_info: tuple[EngineInfo, ...] = Field((), description="what the engines said of themselves")
+    probes: tuple[Probe, ...] = Field((), description="outcomes of the engine probes")
+    plan: dict[str, Any] = Field(description="the plan, whole: its kind, grid, seeds and ids")
+    plan_hash: str = Field(description="content hash of the plan")
+    git: GitState | None = Field(None, description="None outside a checkout")
+    machine: Machine = Field(description="where it ran")
+    packages: dict[str, str] = Field(description="versions of the packages that matter")
+    harness_version: str = Field(description="version of swiftkv-bench")

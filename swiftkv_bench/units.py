@@ -1,0 +1,73 @@
+"""The only place that turns a quantity into text."""
+
+import math
+
+_SI = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def duration(seconds: float | None) -> str:
+    """A duration at three significant digits: `12.3 ms`, `1.24 s`, `4 min 10 s`; `–` when not measured."""
+    if seconds is None or math.isnan(seconds):
+        return "–"
+    a = abs(seconds)
+    if a >= 60:
+        minutes, rest = divmod(round(a), 60)
+        hours, minutes = divmod(minutes, 60)
+        sign = "-" if seconds < 0 else ""
+        return f"{sign}{hours} h {minutes:02d} min" if hours else f"{sign}{minutes} min {rest:02d} s"
+    if a >= 1:
+        return f"{_significant(seconds)} s"
+    if a >= 1e-3 or a == 0:
+        return f"{_significant(seconds * 1e3)} ms"
+    return f"{_significant(seconds * 1e6)} µs"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A duration as a bare number of milliseconds, for table columns that carry the unit."""
+    return "–" if seconds is None or math.isnan(seconds) else _significant(seconds * 1e3)
+
+
+def count(value: float | None) -> str:
+    """A count or rate at three significant digits with an SI prefix from 10,000 on: `9,870`, `26.4k`."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞"
+    if abs(value) < 10_000:
+        return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else _significant(value)
+    for factor, prefix in _SI:
+        if abs(value) >= factor:
+            return f"{_significant(value / factor)}{prefix}"
+    raise AssertionError("unreachable")
+
+
+def ratio(value: float | None) -> str:
+    """A ratio with two decimals and a times sign: `1.82×`."""
+    return "–" if value is None or math.isnan(value) else f"{value:.2f}×"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of one as a percentage: `0.8213` gives `82.1 %`."""
+    return "–" if share is None or math.isnan(share) else f"{share * 100:.{digits}f} %"
+
+
+def points(share: float | None, digits: int = 2) -> str:
+    """A difference of two shares in signed percentage points: `-0.0162` gives `-1.62`."""
+    return "–" if share is None or math.isnan(share) else f"{share * 100:+.{digits}f}"
+
+
+def size(num_bytes: float | None) -> str:
+    """A size with a binary prefix: `1.5 GiB`."""
+    if num_bytes is None:
+        return "–"
+    for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if abs(num_bytes) >= factor:
+            return f"{_significant(num_bytes / factor)} {unit}"
+    return f"{num_bytes:.0f} B"
+
+
+def _significant(value: float, digits: int = 3) -> str:
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}"
