@@ -1,0 +1,198 @@
+"""Load points, trials and what is recorded of them.
+
+A point is one cell of the grid (input length, arrivals); a trial is one point on one arm, once. The raw
+record of a trial is a `RequestTable`: arrays, one row a request, and the arrival time of every chunk. All
+metrics are computed from it by `swiftkv_bench.metrics`; nothing here is a summary.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from swiftkv_bench.schema.base import Record, content_hash
+from swiftkv_bench.schema.engine import Arm
+
+Float = npt.NDArray[np.float64]
+Int = npt.NDArray[np.int64]
+
+
+class Arrivals(Record):
+    """When requests are sent."""
+
+    process: Literal["poisson", "constant", "gamma", "trace", "all-at-once", "closed-loop"] = Field(
+        description="arrival process"
+    )
+    rate: float | None = Field(None, description="requests per second asked for", gt=0)
+    burstiness: float = Field(1.0, description="gamma shape; 1 is poisson, below 1 burstier", gt=0)
+    concurrency: int | None = Field(None, description="closed loop: requests in flight", gt=0)
+    trace: str | None = Field(None, description="trace replay: JSONL file")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Arrivals":
+        needed = {
+            "poisson": "rate", "constant": "rate", "gamma": "rate", "trace": "trace",
+            "closed-loop": "concurrency",
+        }.get(self.process)  # fmt: skip
+        if needed is not None and getattr(self, needed) is None:
+            raise ValueError(f"{self.process} arrivals need {needed}")
+        return self
+
+
+class Length(Record):
+    """A length in tokens: fixed, or drawn per request."""
+
+    distribution: Literal["fixed", "uniform", "lognormal"] = Field("fixed", description="family")
+    mean: float = Field(description="mean, tokens; the value itself when fixed", gt=0)
+    sigma: float = Field(0.0, description="lognormal: standard deviation of the logarithm", ge=0)
+    low: int = Field(1, description="smallest value, tokens; uniform: lower end", gt=0)
+    high: int | None = Field(None, description="largest value, tokens; uniform: upper end")
+
+
+class Point(Record):
+    """One cell of the grid: what is sent and when, the same for every arm."""
+
+    input_len: Length = Field(description="prompt length, tokens")
+    output_len: Length = Field(description="tokens asked of the engine, end-of-text ignored")
+    arrivals: Arrivals = Field(description="when requests are sent")
+    requests: int | None = Field(None, description="measured requests", gt=0)
+    duration_s: float | None = Field(None, description="length of the arrival window instead", gt=0)
+    warmup_requests: int = Field(0, description="requests sent and awaited before the window", ge=0)
+    shared_prefix: float = Field(
+        0.0, description="share of each prompt equal to that of all others in the trial", ge=0, lt=1
+    )
+    prompts: str | None = Field(None, description="JSONL of prompts used instead of random token ids")
+
+    @property
+    def point_id(self) -> str:
+        """Readable and unique: `in2000-out256-poisson0.5-1a2b3c`."""
+        a = self.arrivals
+        load = f"{a.process}{'' if a.rate is None else f'{a.rate:g}'}"
+        if a.concurrency is not None:
+            load += str(a.concurrency)
+        return f"in{self.input_len.mean:g}-out{self.output_len.mean:g}-{load}-{content_hash(self)[:6]}"
+
+
+class Trial(Record):
+    """One point on one arm, once."""
+
+    trial_id: str = Field(description="name of its files: point, arm, repeat")
+    point: Point = Field(description="what is sent and when")
+    arm: Arm = Field(description="the engine it is sent to")
+    repeat: int = Field(description="0, 1, ...; trials of all arms with the same repeat share a seed", ge=0)
+    seed: int = Field(description="seed of schedule and prompts", ge=0)
+
+
+RequestStatus = Literal[
+    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled"
+]
+"""`ok`: finished as the protocol says. `truncated`: the stream ended without its end marker. `malformed`: a
+chunk that is no JSON. `stalled`: idle timeout. `cancelled`: the run was stopped first."""
+
+STATUS: tuple[RequestStatus, ...] = (
+    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled",
+)  # fmt: skip
+"""Order of the codes in `RequestTable.status`; only ever appended to."""
+
+
+@dataclass(frozen=True)
+class RequestTable:
+    """Raw record of the measured requests of a trial, in order of schedule.
+
+    All times are seconds on one `perf_counter` axis with 0 at the start of the arrival window. `n`
+    requests, `m` chunks with content. Not-a-number and -1 stand for "not there" in arrays only.
+    """
+
+    scheduled_s: Float
+    """shape (n,): when the schedule wanted it sent; closed loop: when it was sent."""
+    sent_s: Float
+    """shape (n,): when its bytes were handed to the kernel; NaN if it never was."""
+    end_s: Float
+    """shape (n,): when the response ended or failed; NaN if never."""
+    status: Int
+    """shape (n,): index into `STATUS`."""
+    http_status: Int
+    """shape (n,): HTTP status, -1 if no response."""
+    prompt_tokens_asked: Int
+    """shape (n,): prompt length sent, in token ids."""
+    output_tokens_asked: Int
+    """shape (n,): max_tokens sent."""
+    prompt_tokens: Int
+    """shape (n,): as the server's `usage` says, -1 if it did not."""
+    output_tokens: Int
+    """shape (n,): as the server's `usage` says, -1 if it did not."""
+    cached_tokens: Int
+    """shape (n,): prompt tokens served from the prefix cache as `usage` says, -1 if it did not."""
+    chunk_start: Int
+    """shape (n + 1,): chunks of request i are `chunk_start[i]:chunk_start[i + 1]`."""
+    chunk_s: Float
+    """shape (m,): when the bytes of a chunk with content arrived (the read that completed it)."""
+    chunk_tokens: Int
+    """shape (m,): tokens in the chunk where the server tells (token ids or logprobs), else -1."""
+    errors: dict[int, str]
+    """request index -> one sentence, for every request whose status is not `ok`."""
+
+    def __len__(self) -> int:
+        return len(self.scheduled_s)
+
+
+class ClientTelemetry(Record):
+    """The load generator's own behaviour during a trial."""
+
+    cpu_s: float = Field(description="processor seconds of the client process in the window")
+    run_queue_delay_s: float | None = Field(
+        None, description="seconds its threads waited for a processor (/proc/self/schedstat); None if unknown"
+    )
+    max_rss_bytes: int | None = Field(None, description="peak resident memory of the client process")
+    workers: int = Field(1, description="client processes")
+
+
+class TrialRecord(Record):
+    """Everything recorded of a trial but its request table."""
+
+    trial: Trial = Field(description="what was run")
+    status: Literal["complete", "failed", "interrupted"] = Field(description="how it ended")
+    reason: str | None = Field(None, description="why it did not complete, one sentence")
+    started_utc: str = Field(description="start of the arrival window, ISO 8601")
+    window_s: float = Field(description="length of the arrival window, seconds")
+    total_s: float = Field(description="from the start of the window to the end of the last response")
+    client: ClientTelemetry | None = Field(None, description="the load generator's own behaviour")
+    server_before: dict[str, float] = Field({}, description="server counters (/metrics) before the window")
+    server_after: dict[str, float] = Field({}, description="the same after the last response")
+    telemetry: dict[str, Any] = Field({}, description="power and utilisation samples where there are any")
+
+
+class PerfPlan(Record):
+    """The ordered trials of a performance run."""
+
+    kind: Literal["perf"] = "perf"
+    suite: str | None = Field(None, description="suite name; None when the grid came from the command line")
+    seed: int = Field(description="seed all trial seeds are derived from", ge=0)
+    trials: tuple[Trial, ...] = Field(description="in order of execution")
+
+
+class PerfSuite(Record):
+    """A grid of load points: `suites/perf/*.yaml`."""
+
+    name: str = Field(description="equals the file name")
+    description: str = Field(description="one line")
+    input_len: tuple[Annotated[int, Field(gt=0)], ...] = Field(description="input lengths, tokens")
+    output_len: int = Field(256, description="output length, tokens", gt=0)
+    process: Literal["poisson", "constant", "gamma"] = Field("poisson", description="arrival process")
+    rate: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        description="request rates, 1/s; `.inf` sends all at once"
+    )
+    requests: int | None = Field(None, description="requests a point", gt=0)
+    total_prompt_tokens: int | None = Field(
+        None, description="instead of requests: prompt tokens a point, requests = this / input_len", gt=0
+    )
+    repeats: int = Field(3, description="interleaved trials of each arm at each point", gt=0)
+    warmup_requests: int = Field(2, description="requests before each window", ge=0)
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "PerfSuite":
+        if (self.requests is None) == (self.total_prompt_tokens is None):
+            raise ValueError("exactly one of requests and total_prompt_tokens is needed")
+        return self
