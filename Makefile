@@ -1,0 +1,30 @@
+# `make bench` compares a baseline with its SwiftKV counterpart here; `make test` runs the tests.
+# Both set up .venv first and are quick when that is done already.
+
+PYTHON ?= python3
+VENV   := .venv/bin
+DATA   := $(wildcard ../shared/datasets)
+RUN    := results/bench
+
+.PHONY: setup bench test check format clean train-embedded
+
+setup:
+	@$(PYTHON) scripts/setup.py
+
+bench: setup
+	@$(VENV)/swiftkv-bench bench --out $(RUN) $(if $(DATA),--data-dir $(DATA))
+
+test: setup
+	@$(VENV)/python -m pytest
+
+check: setup
+	@$(VENV)/ruff format --check .
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy
+
+format: setup
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
