@@ -21,7 +21,7 @@ CHECK = "import vllm, transformers, lm_eval, swiftkv_bench"
 
 def main() -> int:
     """Exit code 0 when the environment is ready, 2 when this machine cannot have it."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this file is run by whatever Python is there)
         print(f"setup: Python {sys.version.split()[0]} found, 3.11 or newer is needed; try PYTHON=python3.12")
         return 2
     wanted = fingerprint()

@@ -4,8 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.base import SCHEMA_VERSION, Record
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+from swiftkv_bench.schema.perf import PerfPlan
 
 
 class GitState(Record):
@@ -43,12 +45,18 @@ class Probe(Record):
     data: dict[str, Any] = Field({}, description="figures")
 
 
+class RunPlan(Record):
+    """What a run does: an accuracy part, a performance part, or both on the same engines."""
+
+    accuracy: AccuracyPlan | None = Field(None, description="None: no accuracy part")
+    perf: PerfPlan | None = Field(None, description="None: no performance part")
+
+
 class Manifest(Record):
     """Written when a run starts and replaced atomically when its status changes."""
 
     schema_version: int = Field(SCHEMA_VERSION, description="version of the run folder's format")
     run_id: str = Field(description="name of the run folder")
-    kind: Literal["accuracy", "perf"] = Field(description="what was measured")
     status: Literal["running", "complete", "incomplete"] = Field(description="how far the run got")
     status_reason: str | None = Field(None, description="why it is incomplete")
     created_utc: str = Field(description="start, ISO 8601 with UTC offset")
@@ -57,7 +65,7 @@ class Manifest(Record):
     engines: tuple[EngineSpec, ...] = Field(description="resolved configuration of every arm")
     engine_info: tuple[EngineInfo, ...] = Field((), description="what the engines said of themselves")
     probes: tuple[Probe, ...] = Field((), description="outcomes of the engine probes")
-    plan: dict[str, Any] = Field(description="the plan, whole: its kind, grid, seeds and ids")
+    plan: RunPlan = Field(description="the plan, whole: columns, grid, seeds and ids")
     plan_hash: str = Field(description="content hash of the plan")
     git: GitState | None = Field(None, description="None outside a checkout")
     machine: Machine = Field(description="where it ran")

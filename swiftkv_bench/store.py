@@ -1,0 +1,263 @@
+"""Run folders: where raw records lie, how they are written so that nothing is lost, how they are read.
+
+::
+
+    <run>/manifest.json           replaced atomically
+    <run>/trials/<id>.npz         request table of a trial
+    <run>/trials/<id>.json        trial record; written last, so its presence means the trial is whole
+    <run>/items.jsonl             one accuracy item a line, appended
+    <run>/journal/                raw responses while an accuracy run is under way
+    <run>/logs/<arm>.log          engine logs
+    <run>/report/                 rendered; can be made again from the rest
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ValidationError
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.accuracy import ItemRecord
+from swiftkv_bench.schema.base import SCHEMA_VERSION
+from swiftkv_bench.schema.manifest import Manifest
+from swiftkv_bench.schema.perf import RequestTable, TrialRecord
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_MICROSECONDS = 1e6
+
+
+def data_dir(kind: str) -> Path:
+    """Folder of shipped data: `suites/accuracy`, `suites/perf` or `reference`.
+
+    A checkout has them at its top level, an installed wheel inside the package.
+    """
+    package = Path(__file__).resolve().parent
+    shipped = package / "_data" / kind
+    if shipped.is_dir():
+        return shipped
+    return package.parent / (f"results/{kind}" if kind == "reference" else kind)
+
+
+def cache_dir() -> Path:
+    """Folder for what can be made again: `$SWIFTKV_BENCH_CACHE`, else `$XDG_CACHE_HOME/swiftkv-bench`."""
+    own = os.environ.get("SWIFTKV_BENCH_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "swiftkv-bench"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Reading is lazy; every write is on disk when the call returns."""
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest as it was when first read through this object.
+
+        Raises:
+            InputError: it is missing, unreadable, of a newer version, or not a manifest.
+        """
+        return _read_manifest(self.path)
+
+    def write_manifest(self, manifest: Manifest) -> "Run":
+        """Replaces the manifest atomically; returns a fresh view of the run."""
+        write_atomic(self.path / "manifest.json", _json_bytes(manifest))
+        return Run(self.path)
+
+    def has_trial(self, trial_id: str) -> bool:
+        """Whether the trial was completed and is whole."""
+        path = self._trial_path(trial_id)
+        return path.exists() and _read_model(path, _TrialFile).record.status == "complete"
+
+    def write_trial(self, record: TrialRecord, table: RequestTable) -> None:
+        """Writes one finished trial: the table first, then the record that vouches for it."""
+        path = self._trial_path(record.trial.trial_id)
+        packed = _pack(table)
+        write_atomic(path.with_suffix(".npz"), packed)
+        digest = hashlib.sha256(packed).hexdigest()
+        write_atomic(path, _json_bytes(_TrialFile(record=record, table_sha256=digest)))
+
+    def trials(self) -> Iterator[tuple[TrialRecord, RequestTable]]:
+        """All recorded trials in order of the plan.
+
+        Raises:
+            InputError: a table is missing or does not have the recorded checksum.
+        """
+        plan = self.manifest.plan.perf
+        for trial in () if plan is None else plan.trials:
+            path = self._trial_path(trial.trial_id)
+            if path.exists():
+                yield self._read_trial(path)
+
+    def _read_trial(self, path: Path) -> tuple[TrialRecord, RequestTable]:
+        file = _read_model(path, _TrialFile)
+        table_path = path.with_suffix(".npz")
+        try:
+            packed = table_path.read_bytes()
+        except OSError as e:
+            raise InputError(
+                f"cannot read {table_path}: {e.strerror}; restore it or delete {path.name}"
+            ) from e
+        if hashlib.sha256(packed).hexdigest() != file.table_sha256:
+            raise InputError(f"{table_path} was truncated or edited (checksum differs); restore the original")
+        return file.record, _unpack(packed)
+
+    @property
+    def items_path(self) -> Path:
+        """File of accuracy items, one a line."""
+        return self.path / "items.jsonl"
+
+    def items(self) -> Iterator[ItemRecord]:
+        """All recorded accuracy items in order of answering.
+
+        Raises:
+            InputError: a line other than an unfinished last one is no item.
+        """
+        if not self.items_path.exists():
+            return
+        with self.items_path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield ItemRecord.model_validate_json(line)
+                except ValidationError as e:
+                    raise InputError(
+                        f"{self.items_path}:{number} is not an item record ({_first(e)}); restore the original"
+                    ) from e
+
+    def log_path(self, arm: str) -> Path:
+        """Where the engine of an arm logs."""
+        return self.path / "logs" / f"{arm}.log"
+
+    def _trial_path(self, trial_id: str) -> Path:
+        return self.path / "trials" / f"{trial_id}.json"
+
+
+class _TrialFile(BaseModel):
+    record: TrialRecord
+    table_sha256: str
+
+
+def create_run(path: Path, manifest: Manifest) -> Run:
+    """Makes a new run folder.
+
+    Raises:
+        InputError: the folder holds something already or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise InputError(f"--out {path} is not empty and holds another run; choose a new folder")
+        return Run(path).write_manifest(manifest)
+    except OSError as e:
+        raise InputError(
+            f"cannot write the run folder {path}: {e.strerror}; choose another with --out"
+        ) from e
+
+
+def open_run(path: Path) -> Run:
+    """An existing run folder whose manifest is readable.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    run = Run(path)
+    _ = run.manifest
+    return run
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replaces a file so that a reader, or a crash at any moment, sees the old or the new content whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _read_manifest(path: Path) -> Manifest:
+    file = path / "manifest.json"
+    if not path.is_dir():
+        raise InputError(f"there is no run folder {path}; `ls results` lists runs")
+    if not file.exists():
+        raise InputError(f"{path} is not a run folder: it has no manifest.json")
+    try:
+        raw: Any = json.loads(file.read_bytes())
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot read {file}: {e}; restore it from a copy") from e
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{file} has format version {version}, this program reads up to {SCHEMA_VERSION}; upgrade swiftkv-bench"
+        )
+    try:
+        return Manifest.model_validate(raw)
+    except ValidationError as e:
+        raise InputError(f"{file} is not a manifest ({_first(e)}); restore it from a copy") from e
+
+
+def _read_model(path: Path, model: type[_Model]) -> _Model:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror}") from e
+    except ValidationError as e:
+        raise InputError(f"{path} was truncated or edited ({_first(e)}); restore the original") from e
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors()[0]
+    where = ".".join(str(part) for part in detail["loc"])
+    return f"{where}: {detail['msg']}" if where else str(detail["msg"])
+
+
+def _json_bytes(model: BaseModel) -> bytes:
+    return (model.model_dump_json(indent=1) + "\n").encode()
+
+
+def _pack(table: RequestTable) -> bytes:
+    # Differences of whole microseconds compress to about two bytes a chunk.
+    stamps = np.rint(table.chunk_s * _MICROSECONDS).astype(np.int64)
+    arrays = {name: getattr(table, name) for name in _COLUMNS}
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        chunk_us_diff=np.diff(stamps, prepend=0),
+        error_index=np.array(list(table.errors), dtype=np.int64),
+        error_text=np.array(list(table.errors.values()), dtype=np.str_),
+        **arrays,
+    )
+    return buffer.getvalue()
+
+
+def _unpack(packed: bytes) -> RequestTable:
+    with np.load(io.BytesIO(packed), allow_pickle=False) as file:
+        columns = {name: file[name] for name in _COLUMNS}
+        errors = dict(zip(file["error_index"].tolist(), file["error_text"].tolist(), strict=True))
+        chunk_s = np.cumsum(file["chunk_us_diff"]) / _MICROSECONDS
+    return RequestTable(chunk_s=chunk_s, errors=errors, **columns)
+
+
+_COLUMNS = (
+    "scheduled_s", "sent_s", "end_s", "status", "http_status", "prompt_tokens_asked", "output_tokens_asked",
+    "prompt_tokens", "output_tokens", "cached_tokens", "chunk_start", "chunk_tokens",
+)  # fmt: skip
