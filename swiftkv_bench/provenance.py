@@ -54,9 +54,7 @@ def accelerators() -> tuple[Accelerator, ...]:
     """NVIDIA GPUs as `nvidia-smi` lists them; empty without one."""
     if shutil.which("nvidia-smi") is None:
         return ()
-    text = _output(
-        ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
-    )
+    text = _output(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"])
     rows = [[cell.strip() for cell in line.split(",")] for line in (text or "").splitlines()]
     return tuple(
         Accelerator(name=r[0], memory_bytes=int(r[1]) * 2**20 if r[1].isdigit() else None, driver=r[2])

@@ -9,9 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 MASK = "***"
-_SECRET_NAME = re.compile(
-    r"(token|api[-_]?key|secret|passw|credential|auth(?!or)|private[-_]?key)", re.IGNORECASE
-)
+_SECRET_NAME = re.compile(r"(token|api[-_]?key|secret|passw|credential|auth(?!or)|private[-_]?key)", re.IGNORECASE)
 _NOT_SECRET = re.compile(r"(tokens$|tokeniz|max[-_]?token|token[-_]?(ids?|len|limit)|num[-_])", re.IGNORECASE)
 _SHORTEST = 6
 
@@ -46,10 +44,7 @@ def redact_command(command: Sequence[str]) -> tuple[str, ...]:
 def secret_values(*sources: Mapping[str, str]) -> frozenset[str]:
     """Values of secret names in this process's environment and in the given mappings."""
     return frozenset(
-        v
-        for source in (os.environ, *sources)
-        for k, v in source.items()
-        if is_secret(k) and len(v) >= _SHORTEST
+        v for source in (os.environ, *sources) for k, v in source.items() if is_secret(k) and len(v) >= _SHORTEST
     )
 
 

@@ -106,9 +106,7 @@ class Run:
         try:
             packed = table_path.read_bytes()
         except OSError as e:
-            raise InputError(
-                f"cannot read {table_path}: {e.strerror}; restore it or delete {path.name}"
-            ) from e
+            raise InputError(f"cannot read {table_path}: {e.strerror}; restore it or delete {path.name}") from e
         if hashlib.sha256(packed).hexdigest() != file.table_sha256:
             raise InputError(f"{table_path} was truncated or edited (checksum differs); restore the original")
         return file.record, _unpack(packed)
@@ -162,9 +160,7 @@ def create_run(path: Path, manifest: Manifest) -> Run:
             raise InputError(f"--out {path} is not empty and holds another run; choose a new folder")
         return Run(path).write_manifest(manifest)
     except OSError as e:
-        raise InputError(
-            f"cannot write the run folder {path}: {e.strerror}; choose another with --out"
-        ) from e
+        raise InputError(f"cannot write the run folder {path}: {e.strerror}; choose another with --out") from e
 
 
 def open_run(path: Path) -> Run:

@@ -70,9 +70,7 @@ class EngineSpec(Record):
     """One arm's engine, fully resolved: what is started or attached to."""
 
     arm: Arm = Field(description="role in the comparison")
-    kind: Literal["vllm", "url", "fake"] = Field(
-        description="own vLLM process, a given server, the fake engine"
-    )
+    kind: Literal["vllm", "url", "fake"] = Field(description="own vLLM process, a given server, the fake engine")
     model: str = Field(description="Hugging Face id or folder as given to the engine")
     revision: str | None = Field(None, description="Hugging Face revision")
     model_config_hash: str | None = Field(

@@ -85,9 +85,7 @@ class Trial(Record):
     seed: int = Field(description="seed of schedule and prompts", ge=0)
 
 
-RequestStatus = Literal[
-    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled"
-]
+RequestStatus = Literal["ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled"]
 """`ok`: finished as the protocol says. `truncated`: the stream ended without its end marker. `malformed`: a
 chunk that is no JSON. `stalled`: idle timeout. `cancelled`: the run was stopped first."""
 
@@ -181,9 +179,7 @@ class PerfSuite(Record):
     input_len: tuple[Annotated[int, Field(gt=0)], ...] = Field(description="input lengths, tokens")
     output_len: int = Field(256, description="output length, tokens", gt=0)
     process: Literal["poisson", "constant", "gamma"] = Field("poisson", description="arrival process")
-    rate: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        description="request rates, 1/s; `.inf` sends all at once"
-    )
+    rate: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="request rates, 1/s; `.inf` sends all at once")
     requests: int | None = Field(None, description="requests a point", gt=0)
     total_prompt_tokens: int | None = Field(
         None, description="instead of requests: prompt tokens a point, requests = this / input_len", gt=0
