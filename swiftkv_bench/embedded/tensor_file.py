@@ -1,0 +1,65 @@
+"""Reads and writes safetensors files as raw bytes.
+
+The format is an 8-byte little-endian header length, a JSON header and the tensors' bytes
+(https://huggingface.co/docs/safetensors/index#format). Tensors stay bytes because numpy has no bfloat16;
+the output depends on names and values only, so equal weights have equal sha256.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swiftkv_bench.errors import InputError
+
+
+@dataclass(frozen=True)
+class RawTensor:
+    """One tensor as it lies in the file: ``dtype`` in the format's spelling, e.g. ``BF16``."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+def read_tensors(path: Path) -> dict[str, RawTensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        InputError: the file is shorter than its header says.
+    """
+    content = path.read_bytes()
+    header_end = 8 + (struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0)
+    if header_end == 8 or header_end > len(content):
+        raise InputError(f"{path} is no complete safetensors file ({len(content)} bytes): fetch it again.")
+    header = json.loads(content[8:header_end])
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        if header_end + end > len(content):
+            raise InputError(f"{path} ends before tensor {name}: fetch it again.")
+        tensors[name] = RawTensor(entry["dtype"], tuple(entry["shape"]), content[header_end + begin : header_end + end])
+    return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, RawTensor]) -> None:
+    """Write a safetensors file, tensors in order of their names."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    offset = 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        header[name] = {
+            "dtype": tensor.dtype,
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + len(tensor.data)],
+        }
+        offset += len(tensor.data)
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # readers map the data; the format asks for 8-byte alignment
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for name in sorted(tensors):
+            file.write(tensors[name].data)
