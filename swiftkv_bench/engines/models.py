@@ -1,0 +1,72 @@
+"""Turns the source of a model into what an engine can be started with: a hub id or a local folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from swiftkv_bench.embedded.checkpoint import ensure_pair
+from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.base import content_hash
+from swiftkv_bench.schema.engine import ModelSource
+
+
+@dataclass(frozen=True)
+class ResolvedModel:
+    """A model an engine can be started with."""
+
+    model: str
+    """hub id or folder"""
+    tokenizer: str
+    """hub id or folder"""
+    config: dict[str, object] | None
+    """config.json; None for a hub id, which is read by the engine"""
+    config_hash: str | None
+    """identity of a local model: its config and the names and sizes of its weight files"""
+
+
+def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
+    """The model behind a source; writes built-in and config-only models into `cache` on first use.
+
+    Args:
+        where: the flag or file:key that named it, for the message.
+
+    Raises:
+        InputError: a local folder is not there or is no model.
+    """
+    if source.builtin is not None:
+        pair = ensure_pair(cache)
+        return _local(pair.baseline if source.builtin == "baseline" else pair.swiftkv, where)
+    if source.config is not None:
+        return _local(_config_only(source.config, cache), where)
+    name = str(source.model)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _local(folder.resolve(), where)
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise InputError(f"{where}: there is no model folder {name}; give a folder with config.json or a hub id")
+    return ResolvedModel(model=name, tokenizer=name, config=None, config_hash=None)
+
+
+def _local(folder: Path, where: str) -> ResolvedModel:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+    except (OSError, ValueError) as e:
+        raise InputError(f"{where}: {folder} has no readable config.json ({e}); give a model folder") from e
+    weights = sorted((p.name, p.stat().st_size) for p in folder.glob("*.safetensors"))
+    return ResolvedModel(
+        model=str(folder), tokenizer=str(folder), config=config, config_hash=content_hash([config, weights])
+    )
+
+
+def _config_only(config: dict[str, object], cache: Path) -> Path:
+    """A folder with config.json and a byte-level tokenizer, for engines started with dummy weights."""
+    folder = cache / f"config-only-{content_hash(config)}"
+    if not (folder / "config.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        length = config.get("max_position_embeddings")
+        write_tokenizer(folder, tokenizer_json([]), length if isinstance(length, int) else 131072)
+        # Written last: its presence means the folder is whole.
+        (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
+    return folder

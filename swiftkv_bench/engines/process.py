@@ -1,0 +1,230 @@
+"""Owns one server process: start, readiness, log, crash, and the end of its whole process group."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from swiftkv_bench import redaction, units
+from swiftkv_bench.engines import guard
+from swiftkv_bench.errors import EngineError, InputError
+from swiftkv_bench.observer import Observer
+from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+
+HOST = "127.0.0.1"
+POLL_S = 0.2
+LOG_TAIL_LINES = 20
+
+
+class ServerProcess:
+    """A server started by the harness on 127.0.0.1; the command is given, this class does not know vLLM."""
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        port: int,
+        start_timeout_s: float,
+        api_key: str | None = None,
+    ) -> None:
+        self._spec = spec
+        self._command = list(command)
+        self._env = dict(env)
+        self._log = log
+        self._port = port
+        self._timeout_s = start_timeout_s
+        self._api_key = api_key
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._secrets = redaction.secret_values(env) | ({api_key} if api_key else set())
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What was asked for, resolved."""
+        return self._spec
+
+    @property
+    def api_key(self) -> str | None:
+        """Key to send with requests."""
+        return self._api_key
+
+    @property
+    def base_url(self) -> str:
+        """Address of the server."""
+        return f"http://{HOST}:{self._port}"
+
+    def launch(self) -> None:
+        """Starts the process and returns at once.
+
+        Raises:
+            InputError: the port is taken.
+        """
+        check_port_free(self._port)
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._started = time.perf_counter()
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, guard.__file__, *self._command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                start_new_session=True,
+            )
+
+    def wait_ready(self, observer: Observer) -> EngineInfo:
+        """Blocks until /health answers.
+
+        Raises:
+            EngineError: the process ended or the time is up.
+        """
+        arm = self._spec.arm
+        while True:
+            self.check_alive()
+            elapsed = time.perf_counter() - self._started
+            if _healthy(f"{self.base_url}/health"):
+                break
+            if elapsed > self._timeout_s:
+                raise EngineError(
+                    f"the {arm} engine did not answer within {units.duration(self._timeout_s)}; "
+                    f"raise --start-timeout or read its log:\n{self._tail()}"
+                )
+            observer.progress(arm, f"starting the {arm} engine: {self._last_line()}", elapsed, None)
+            time.sleep(POLL_S)
+        start_s = time.perf_counter() - self._started
+        observer.finish(arm, f"the {arm} engine is ready after {units.duration(start_s)}")
+        served, context = served_model(self.base_url, self._api_key)
+        return EngineInfo(
+            arm=arm,
+            base_url=self.base_url,
+            served_model=served,
+            version=server_version(self.base_url, self._api_key),
+            max_model_len=context,
+            start_s=start_s,
+            command=redaction.redact_command(self._command),
+            log=f"{self._log.parent.name}/{self._log.name}",
+        )
+
+    def check_alive(self) -> None:
+        """Raises EngineError, with the end of the log, if the process has ended."""
+        code = None if self._process is None else self._process.poll()
+        if self._process is None:
+            raise EngineError(f"the {self._spec.arm} engine has not been started")
+        if code is not None:
+            raise EngineError(
+                f"the {self._spec.arm} engine ended with exit code {code}; the end of {self._log}:\n{self._tail()}"
+            )
+
+    def stop(self) -> None:
+        """Ends the whole process group and removes secrets from the log."""
+        if self._process is None:
+            return
+        process, self._process = self._process, None
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(guard.GRACE_S + 5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._redact_log()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _redact_log(self) -> None:
+        text = self._log.read_text(errors="replace")
+        clean = redaction.redact_text(text, self._secrets)
+        if clean != text:
+            self._log.write_text(clean)
+
+    def _tail(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        text = "\n".join(f"  {line}" for line in lines[-LOG_TAIL_LINES:])
+        return redaction.redact_text(text, self._secrets)
+
+    def _last_line(self) -> str:
+        if not self._log.exists():
+            return ""
+        with self._log.open("rb") as file:
+            file.seek(max(0, self._log.stat().st_size - 2000))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return redaction.redact_text(lines[-1].strip()[-100:], self._secrets) if lines else ""
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as s:
+        s.bind((HOST, 0))
+        return int(s.getsockname()[1])
+
+
+def check_port_free(port: int) -> None:
+    """Raises InputError if something listens on the port."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind((HOST, port))
+        except OSError as e:
+            raise InputError(f"port {port} is in use on {HOST}; name another or leave the option out") from e
+
+
+def get_json(url: str, api_key: str | None, timeout_s: float = 10.0) -> Any:
+    """Body of a GET as JSON.
+
+    Raises:
+        EngineError: no connection, an HTTP error, or no JSON.
+    """
+    request = urllib.request.Request(url)
+    if api_key:
+        request.add_header("Authorization", f"Bearer {api_key}")
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as e:
+        raise EngineError(f"{url} answered {e.code} {e.reason}; check the URL and the API key") from e
+    except (OSError, ValueError) as e:
+        raise EngineError(f"cannot read {url}: {e}; is the server running there?") from e
+
+
+def served_model(base_url: str, api_key: str | None) -> tuple[str, int | None]:
+    """Name of the first model that the server lists, and its context length if the server tells."""
+    listing = get_json(f"{base_url}/v1/models", api_key)
+    try:
+        entry = listing["data"][0]
+        name, context = entry["id"], entry.get("max_model_len")
+    except (KeyError, IndexError, TypeError) as e:
+        raise EngineError(f"{base_url}/v1/models lists no model; is it an OpenAI-compatible server?") from e
+    return str(name), int(context) if isinstance(context, int) else None
+
+
+def server_version(base_url: str, api_key: str | None) -> str | None:
+    """What /version says; None where the server has no such page."""
+    try:
+        version = get_json(f"{base_url}/version", api_key)
+    except EngineError:
+        return None
+    return str(version.get("version")) if isinstance(version, dict) and "version" in version else None
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
