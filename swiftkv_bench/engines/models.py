@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.errors import InputError
@@ -46,6 +49,47 @@ def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise InputError(f"{where}: there is no model folder {name}; give a folder with config.json or a hub id")
     return ResolvedModel(model=name, tokenizer=name, config=None, config_hash=None)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Token ids that random prompts are drawn from: ordinary tokens, no special ones."""
+
+    ids: npt.NDArray[np.int64]
+
+
+def vocabulary(tokenizer: str, size: int | None = None) -> Vocabulary:
+    """Ordinary token ids of a tokenizer, read from its tokenizer.json (local folder or hub).
+
+    Args:
+        size: the model's vocabulary size; ids from there on are left out.
+
+    Raises:
+        InputError: there is no readable tokenizer.json.
+    """
+    path = Path(tokenizer) / "tokenizer.json"
+    if not path.is_file():
+        path = _hub_file(tokenizer, "tokenizer.json")
+    try:
+        content = json.loads(path.read_bytes())
+        entries = content["model"]["vocab"]
+        ids = set(entries.values()) if isinstance(entries, dict) else set(range(len(entries)))
+        ids -= {token["id"] for token in content.get("added_tokens", [])}
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{path} is not a tokenizer file ({e}); name another with --tokenizer") from e
+    kept = np.array(sorted(i for i in ids if size is None or i < size), dtype=np.int64)
+    if len(kept) == 0:
+        raise InputError(f"{path} has no ordinary tokens; name another tokenizer with --tokenizer")
+    return Vocabulary(kept)
+
+
+def _hub_file(repository: str, name: str) -> Path:
+    from huggingface_hub import hf_hub_download  # slow to import, needed for hub models only
+
+    try:
+        return Path(hf_hub_download(repository, name))
+    except (OSError, ValueError) as e:
+        raise InputError(f"cannot get {name} of {repository} ({e}); name a folder with --tokenizer") from e
 
 
 def _local(folder: Path, where: str) -> ResolvedModel:

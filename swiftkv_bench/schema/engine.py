@@ -57,7 +57,10 @@ class Profile(Record):
     baseline: ModelSource = Field(description="the original model")
     swiftkv: ModelSource = Field(description="its SwiftKV counterpart")
     max_model_len: int = Field(description="context length of both engines, tokens", gt=0)
-    engine_args: dict[str, OptionValue] = Field({}, description="vLLM options of both arms, without dashes")
+    engine: Literal["vllm", "fake"] = Field("vllm", description="what serves both arms")
+    engine_args: dict[str, OptionValue] = Field({}, description="engine options of both arms, without dashes")
+    baseline_args: dict[str, OptionValue] = Field({}, description="engine options of the baseline alone")
+    swiftkv_args: dict[str, OptionValue] = Field({}, description="engine options of the SwiftKV arms alone")
     env: dict[str, str] = Field({}, description="environment variables of both arms")
     together: bool = Field(
         False, description="both engines fit on the machine at once, so that trials can be interleaved"
@@ -76,6 +79,9 @@ class EngineSpec(Record):
     model_config_hash: str | None = Field(
         None,
         description="hash of config.json and the weight file sizes of a local model; None for hub models",
+    )
+    architecture: dict[str, object] | None = Field(
+        None, description="config.json of a local model; None for hub models and attached servers"
     )
     tokenizer: str = Field(description="Hugging Face id or folder of the tokenizer used by the harness")
     url: str | None = Field(None, description="base URL of a server that is attached to")

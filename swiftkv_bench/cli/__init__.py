@@ -1,0 +1,45 @@
+"""The command line: one module a command. Each parses, builds one object, calls one function, prints.
+
+Standard output holds what was asked for, everything else goes to standard error. The package's own errors
+become one sentence and an exit code; anything else keeps its traceback.
+"""
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from swiftkv_bench.cli import accuracy, bench, doctor, perf, report
+from swiftkv_bench.errors import EXIT_INTERRUPTED, SwiftKVBenchError
+
+app = typer.Typer(
+    name="swiftkv-bench",
+    help="Proves or refutes SwiftKV for an engine, a model and a machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("bench")(bench.command)
+app.command("accuracy")(accuracy.command)
+app.command("perf")(perf.command)
+app.command("report")(report.command)
+app.command("doctor")(doctor.command)
+
+
+def main() -> None:
+    """Entry point of the `swiftkv-bench` script."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app(standalone_mode=True)
+    except SwiftKVBenchError as e:
+        print(f"swiftkv-bench: {e}", file=sys.stderr)
+        sys.exit(e.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,91 @@
+"""The engines of one run: which are up, in which order they start, and restarts after a crash."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+from swiftkv_bench.engines.base import Engine
+from swiftkv_bench.engines.resolve import EngineConfig
+from swiftkv_bench.errors import EngineError
+from swiftkv_bench.observer import Observer
+from swiftkv_bench.schema.engine import Arm, EngineInfo
+
+RESTARTS = 2
+"""How often one arm's engine is started again after it died before the run gives up on it."""
+
+
+class Fleet:
+    """Engines by arm. With `together` all are up from the first use on; otherwise at most one is."""
+
+    def __init__(
+        self,
+        configs: Sequence[EngineConfig],
+        make: Callable[[EngineConfig], Engine],
+        *,
+        together: bool,
+        observer: Observer,
+    ) -> None:
+        self._configs = {c.spec.arm: c for c in configs}
+        self._make = make
+        self._together = together
+        self._observer = observer
+        self._running: dict[Arm, Engine] = {}
+        self._info: dict[Arm, EngineInfo] = {}
+        self._restarts: dict[Arm, int] = {}
+
+    @property
+    def infos(self) -> tuple[EngineInfo, ...]:
+        """The last thing every engine that ever ran said of itself, in order of the arms."""
+        return tuple(self._info[arm] for arm in self._configs if arm in self._info)
+
+    def config(self, arm: Arm) -> EngineConfig:
+        """Configuration of an arm."""
+        return self._configs[arm]
+
+    def get(self, arm: Arm) -> EngineInfo:
+        """A running engine, started now if need be.
+
+        Raises:
+            EngineError: it does not start, or died more than `RESTARTS` times.
+            InputError: its port is taken.
+        """
+        if arm in self._running:
+            try:
+                self._running[arm].check_alive()
+                return self._info[arm]
+            except EngineError:
+                self._drop(arm)
+                self._restarts[arm] = self._restarts.get(arm, 0) + 1
+                if self._restarts[arm] > RESTARTS:
+                    raise
+                self._observer.note(f"the {arm} engine died and is started again")
+        if not self._together:
+            for other in tuple(self._running):
+                self._drop(other)
+        wanted = [a for a in self._configs if a not in self._running] if self._together else [arm]
+        self._start(wanted)
+        return self._info[arm]
+
+    def stop(self) -> None:
+        """Ends every engine."""
+        for arm in tuple(self._running):
+            self._drop(arm)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self, arms: Sequence[Arm]) -> None:
+        for arm in arms:
+            engine = self._make(self._configs[arm])
+            self._running[arm] = engine
+            engine.launch()
+        for arm in arms:
+            self._info[arm] = self._running[arm].wait_ready(self._observer)
+
+    def _drop(self, arm: Arm) -> None:
+        self._running.pop(arm).stop()

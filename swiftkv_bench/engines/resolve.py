@@ -1,0 +1,177 @@
+"""From a profile and the command line to the resolved configuration of every arm's engine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from swiftkv_bench import redaction
+from swiftkv_bench.engines.attached import AttachedServer
+from swiftkv_bench.engines.base import Engine
+from swiftkv_bench.engines.fake_process import fake_server
+from swiftkv_bench.engines.models import resolve
+from swiftkv_bench.engines.vllm_server import vllm_server, with_mode
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.engine import Arm, EngineSpec, ModelSource, OptionValue, Profile
+
+MODES: Mapping[Arm, str] = {"swiftkv": "skip", "swiftkv-full": "full"}
+"""Mode of the plug-in for each SwiftKV arm."""
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """What the command line says of one side (baseline, or all SwiftKV arms)."""
+
+    model: str | None = None
+    url: str | None = None
+    python: str | None = None
+    port: int | None = None
+    args: Mapping[str, OptionValue] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What the command line says of the engines."""
+
+    baseline: SideOptions = SideOptions()
+    swiftkv: SideOptions = SideOptions()
+    args: Mapping[str, OptionValue] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    tokenizer: str | None = None
+    max_model_len: int | None = None
+    start_timeout_s: float = 1800.0
+    api_key: str | None = None
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """One arm: what may be written down, and what only the engine may see."""
+
+    spec: EngineSpec
+    secret_env: Mapping[str, str]
+    start_timeout_s: float
+    api_key: str | None
+
+
+def resolve_engines(
+    profile: Profile, arms: Sequence[Arm], options: EngineOptions, cache: Path
+) -> tuple[EngineConfig, ...]:
+    """The engine configuration of every arm, in order.
+
+    Raises:
+        InputError: a model, interpreter or option value cannot be used.
+    """
+    return tuple(_one(profile, arm, options, cache) for arm in arms)
+
+
+def build(config: EngineConfig, log: Path, scratch: Path) -> Engine:
+    """The engine of a configuration, not yet launched."""
+    spec = config.spec
+    if spec.kind == "url":
+        return AttachedServer(spec, api_key=config.api_key)
+    if spec.kind == "fake":
+        return fake_server(spec, log, start_timeout_s=config.start_timeout_s)
+    return vllm_server(spec, log, scratch, secret_env=config.secret_env, start_timeout_s=config.start_timeout_s)
+
+
+def _one(profile: Profile, arm: Arm, options: EngineOptions, cache: Path) -> EngineConfig:
+    base = arm == "baseline"
+    side = options.baseline if base else options.swiftkv
+    source = profile.baseline if base else profile.swiftkv
+    where = f"{profile.name}.yaml:{'baseline' if base else 'swiftkv'}"
+    if side.model is not None:
+        source, where = ModelSource(model=side.model), "--baseline-model" if base else "--swiftkv-model"
+    env = {**profile.env, **options.env, **side.env}
+    secret = {k: v for k, v in env.items() if redaction.is_secret(k)}
+    spec = (
+        _attached(profile, arm, side, options)
+        if side.url
+        else _owned(profile, arm, side, options, source, where, cache)
+    )
+    spec = spec.model_copy(update={"env": redaction.redact_mapping(env)})
+    return EngineConfig(spec, secret, options.start_timeout_s, options.api_key)
+
+
+def _owned(
+    profile: Profile,
+    arm: Arm,
+    side: SideOptions,
+    options: EngineOptions,
+    source: ModelSource,
+    where: str,
+    cache: Path,
+) -> EngineSpec:
+    model = resolve(source, cache, where)
+    own = profile.baseline_args if arm == "baseline" else profile.swiftkv_args
+    args = {**profile.engine_args, **own, **options.args, **side.args}
+    if profile.engine == "vllm" and arm in MODES:
+        args = with_mode(args, MODES[arm])
+    context = options.max_model_len or profile.max_model_len
+    _check_context(context, model.config, where)
+    return EngineSpec(
+        arm=arm,
+        kind=profile.engine,
+        model=model.model,
+        revision=source.revision,
+        model_config_hash=model.config_hash,
+        architecture=model.config,
+        tokenizer=options.tokenizer or model.tokenizer,
+        python=side.python,
+        args=args,
+        max_model_len=context,
+        port=side.port,
+    )
+
+
+def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOptions) -> EngineSpec:
+    name = side.model or (profile.baseline if arm == "baseline" else profile.swiftkv).model
+    tokenizer = options.tokenizer or name
+    if tokenizer is None:
+        raise InputError(f"--{arm}-url needs --tokenizer: a folder or hub id of the served model's tokenizer")
+    return EngineSpec(
+        arm=arm,
+        kind="url",
+        model=name or tokenizer,
+        tokenizer=tokenizer,
+        url=side.url,
+        max_model_len=options.max_model_len or profile.max_model_len,
+    )
+
+
+def _check_context(context: int, config: Mapping[str, object] | None, where: str) -> None:
+    limit = None if config is None else config.get("max_position_embeddings")
+    if isinstance(limit, int) and context > limit:
+        raise InputError(f"--max-model-len {context} is above the {limit} tokens that the model of {where} can take")
+
+
+def parse_options(pairs: Sequence[str], flag: str) -> dict[str, OptionValue]:
+    """`NAME=VALUE` pairs of an engine option flag; a bare `NAME` is true.
+
+    Raises:
+        InputError: a pair has no name.
+    """
+    found: dict[str, OptionValue] = {}
+    for pair in pairs:
+        name, equals, value = pair.lstrip("-").partition("=")
+        if not name:
+            raise InputError(f"{flag} {pair!r} has no name; write NAME=VALUE")
+        found[name.replace("_", "-")] = _typed(value) if equals else True
+    return found
+
+
+def parse_env(pairs: Sequence[str], flag: str) -> dict[str, str]:
+    """`NAME=VALUE` pairs of an environment flag.
+
+    Raises:
+        InputError: a pair is not of that form.
+    """
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise InputError(f"{flag} {pair!r} is not NAME=VALUE")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _typed(text: str) -> OptionValue:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    return text
