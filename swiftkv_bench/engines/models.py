@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
@@ -51,15 +50,10 @@ def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
     return ResolvedModel(model=name, tokenizer=name, config=None, config_hash=None)
 
 
-@dataclass(frozen=True)
-class Vocabulary:
-    """Token ids that random prompts are drawn from: ordinary tokens, no special ones."""
+def vocabulary(tokenizer: str, size: int | None = None) -> tuple[tuple[int, int], ...]:
+    """Half-open ranges of ordinary token ids, for random prompts; special tokens are left out.
 
-    ids: npt.NDArray[np.int64]
-
-
-def vocabulary(tokenizer: str, size: int | None = None) -> Vocabulary:
-    """Ordinary token ids of a tokenizer, read from its tokenizer.json (local folder or hub).
+    Read from the tokenizer's tokenizer.json (local folder or hub).
 
     Args:
         size: the model's vocabulary size; ids from there on are left out.
@@ -80,7 +74,10 @@ def vocabulary(tokenizer: str, size: int | None = None) -> Vocabulary:
     kept = np.array(sorted(i for i in ids if size is None or i < size), dtype=np.int64)
     if len(kept) == 0:
         raise InputError(f"{path} has no ordinary tokens; name another tokenizer with --tokenizer")
-    return Vocabulary(kept)
+    breaks = np.flatnonzero(np.diff(kept) > 1)
+    lows = kept[np.concatenate(([0], breaks + 1))]
+    highs = kept[np.concatenate((breaks, [len(kept) - 1]))] + 1
+    return tuple(zip(lows.tolist(), highs.tolist(), strict=True))
 
 
 def _hub_file(repository: str, name: str) -> Path:

@@ -1,0 +1,91 @@
+"""How lengths, rates and latency targets are written on the command line."""
+
+import math
+
+from pydantic import ValidationError
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.perf import Length
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+SLO_METRICS = ("ttft", "tpot", "e2e")
+"""Latencies a target can be set for."""
+
+
+def parse_length(text: str, flag: str) -> Length:
+    """`2000`, `lognormal:mean=2000,sigma=0.5` or `uniform:low=500,high=4000`.
+
+    Raises:
+        InputError: the text is none of these.
+    """
+    family, colon, rest = text.partition(":")
+    try:
+        if not colon:
+            return Length(mean=_positive_int(text))
+        values = dict(part.split("=", 1) for part in rest.split(","))
+        if family == "uniform":
+            low, high = int(values["low"]), int(values["high"])
+            if low > high:
+                raise ValueError("low is above high")
+            return Length(distribution="uniform", mean=(low + high) / 2, low=low, high=high)
+        return Length.model_validate({"distribution": family, **{k: float(v) for k, v in values.items()}})
+    except (ValueError, KeyError, ValidationError) as e:
+        raise InputError(
+            f"{flag} {text} is no length in tokens; write 2000, lognormal:mean=2000,sigma=0.5 "
+            "or uniform:low=500,high=4000"
+        ) from e
+
+
+def parse_rate(text: str, flag: str) -> float:
+    """A request rate in 1/s; `inf` stands for all at once.
+
+    Raises:
+        InputError: it is no number above 0.
+    """
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not rate > 0:
+        raise InputError(f"{flag} {text} is no request rate; give a number above 0 in requests per second, or inf")
+    return rate
+
+
+def parse_slo(text: str) -> dict[str, float]:
+    """`ttft=2s,tpot=50ms` as seconds by metric.
+
+    Raises:
+        InputError: a part is not METRIC=DURATION.
+    """
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        if name not in SLO_METRICS:
+            raise InputError(f"--slo {text}: {name or part!r} is none of {', '.join(SLO_METRICS)}")
+        found[name] = parse_duration(value, f"--slo {name}")
+    return found
+
+
+def parse_duration(text: str, flag: str) -> float:
+    """`50ms`, `2s`, `1.5min` in seconds; a bare number is seconds.
+
+    Raises:
+        InputError: it is no duration above 0.
+    """
+    stripped = text.strip()
+    number = stripped.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = stripped[len(number) :] or "s"
+    try:
+        seconds = float(number) * _SECONDS[unit]
+    except (ValueError, KeyError):
+        seconds = math.nan
+    if not seconds > 0:
+        raise InputError(f"{flag}={text} is no duration; write 50ms, 2s or 1.5min")
+    return seconds
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value <= 0:
+        raise ValueError("not above 0")
+    return value

@@ -1,0 +1,177 @@
+"""What a user asks for, checked whole and resolved into engines and a plan before anything starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from swiftkv_bench import notation, plan, provenance
+from swiftkv_bench.engines.profiles import WITH_GPU, WITHOUT_GPU, load_profile
+from swiftkv_bench.engines.resolve import EngineConfig, EngineOptions, resolve_engines
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.engine import Arm, PerfDefaults, Profile
+from swiftkv_bench.schema.manifest import RunPlan
+from swiftkv_bench.schema.perf import Arrivals, Length, PerfPlan, PerfSuite, Point
+from swiftkv_bench.store import data_dir
+
+ARMS: dict[str, tuple[Arm, ...]] = {
+    "both": ("baseline", "swiftkv"),
+    "all": ("baseline", "swiftkv", "swiftkv-full"),
+}
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """Load points as asked for; None takes the profile's or the suite's value."""
+
+    suite: str | None = None
+    input_len: tuple[str, ...] = ()
+    output_len: str | None = None
+    rate: tuple[str, ...] = ()
+    concurrency: tuple[int, ...] = ()
+    arrivals: str = "poisson"
+    burstiness: float = 1.0
+    trace: Path | None = None
+    requests: int | None = None
+    duration_s: float | None = None
+    repeats: int | None = None
+    warmup_requests: int = 1
+    shared_prefix: float = 0.0
+    prompts: Path | None = None
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """A run that can start: every input checked, nothing started."""
+
+    profile: Profile
+    engines: tuple[EngineConfig, ...]
+    plan: RunPlan
+    together: bool
+    data_dir: Path | None
+    workers: int = 1
+
+
+def choose_profile(name: str | None) -> tuple[Profile, str]:
+    """The named profile, or the one for this machine, and a sentence that says which and why.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name is not None:
+        return load_profile(name), f"profile {name}"
+    gpus = provenance.accelerators()
+    if gpus:
+        return load_profile(WITH_GPU), f"profile {WITH_GPU}, because this machine has a GPU ({gpus[0].name})"
+    return load_profile(WITHOUT_GPU), f"profile {WITHOUT_GPU}, because this machine has no GPU"
+
+
+def engines_for(profile: Profile, arms: str, options: EngineOptions, cache: Path) -> tuple[EngineConfig, ...]:
+    """Resolved engines of the arms.
+
+    Raises:
+        InputError: the arms are unknown, or an engine cannot be configured as asked.
+    """
+    if arms not in ARMS:
+        raise InputError(f"--arms {arms} is unknown; write {' or '.join(ARMS)}")
+    return resolve_engines(profile, ARMS[arms], options, cache)
+
+
+def perf_plan(
+    load: LoadRequest, profile: Profile, engines: Sequence[EngineConfig], *, seed: int, together: bool
+) -> PerfPlan:
+    """The trials asked for.
+
+    Raises:
+        InputError: a value cannot be used, or a prompt and its answer do not fit a model's context.
+    """
+    suite = None if load.suite is None else load_perf_suite(load.suite)
+    grid = _grid(load, profile.perf, suite)
+    context = min(config.spec.max_model_len for config in engines)
+    for point in grid.points():
+        _check_fits(point, context)
+    arms = [config.spec.arm for config in engines]
+    return plan.plan_perf(grid, arms, seed=seed, together=together, suite=suite.name if suite else None)
+
+
+def load_perf_suite(name: str) -> PerfSuite:
+    """A shipped grid by name, or the user's own by the path of its YAML file.
+
+    Raises:
+        InputError: there is none, or the file does not say what a suite may say.
+    """
+    folder = data_dir("suites") / "perf"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise InputError(f"--suite {name} is unknown; one of {known}, or a YAML file")
+    try:
+        return PerfSuite.model_validate(yaml.safe_load(path.read_text()))
+    except yaml.YAMLError as e:
+        raise InputError(f"{path} is not YAML: {e}") from e
+    except ValidationError as e:
+        detail = e.errors()[0]
+        raise InputError(f"{path}:{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from e
+
+
+def _grid(load: LoadRequest, defaults: PerfDefaults, suite: PerfSuite | None) -> plan.Grid:
+    base = plan.grid_of_suite(suite) if suite else _default_grid(defaults, load)
+    requests, tokens = base.requests, base.total_prompt_tokens
+    if load.requests is not None or load.duration_s is not None:
+        requests, tokens = load.requests, None
+    if load.duration_s is not None and load.requests is not None:
+        raise InputError("--requests and --duration exclude each other; give one")
+    if not 0 <= load.shared_prefix < 1:
+        raise InputError(f"--shared-prefix {load.shared_prefix:g} is no share; give 0 or more and below 1")
+    return plan.Grid(
+        input_len=tuple(notation.parse_length(t, "--input-len") for t in load.input_len) or base.input_len,
+        output_len=notation.parse_length(load.output_len, "--output-len") if load.output_len else base.output_len,
+        arrivals=_arrivals(load) or base.arrivals,
+        requests=requests,
+        duration_s=load.duration_s,
+        warmup_requests=load.warmup_requests,
+        repeats=load.repeats or base.repeats,
+        shared_prefix=load.shared_prefix,
+        prompts=str(load.prompts) if load.prompts else None,
+        total_prompt_tokens=tokens,
+    )
+
+
+def _default_grid(defaults: PerfDefaults, load: LoadRequest) -> plan.Grid:
+    return plan.Grid(
+        input_len=tuple(Length(mean=n) for n in defaults.input_len),
+        output_len=Length(mean=defaults.output_len),
+        arrivals=tuple(plan.arrivals_at(rate) for rate in defaults.rate),
+        requests=defaults.requests,
+        duration_s=None,
+        warmup_requests=load.warmup_requests,
+        repeats=defaults.repeats,
+    )
+
+
+def _arrivals(load: LoadRequest) -> tuple[Arrivals, ...]:
+    if load.arrivals not in ("poisson", "constant", "gamma"):
+        raise InputError(f"--arrivals {load.arrivals} is unknown; write poisson, constant or gamma")
+    if load.burstiness <= 0:
+        raise InputError(f"--burstiness {load.burstiness:g} is not above 0")
+    found = [
+        plan.arrivals_at(notation.parse_rate(text, "--rate"), load.arrivals, load.burstiness) for text in load.rate
+    ]
+    found += [Arrivals(process="closed-loop", concurrency=n) for n in load.concurrency]
+    if load.trace is not None:
+        if not load.trace.is_file():
+            raise InputError(f"--trace {load.trace} is not there; give a JSONL file")
+        found.append(Arrivals(process="trace", trace=str(load.trace)))
+    return tuple(found)
+
+
+def _check_fits(point: Point, context: int) -> None:
+    longest = point.input_len.high or point.input_len.mean
+    output = point.output_len.high or point.output_len.mean
+    if longest + output > context:
+        raise InputError(
+            f"--input-len {longest:g} with --output-len {output:g} is above the model's context of {context} tokens; "
+            "shorten one, or raise --max-model-len where the model allows it"
+        )
