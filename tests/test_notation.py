@@ -1,0 +1,48 @@
+"""Lengths, rates and latency targets as written on the command line."""
+
+import math
+
+import pytest
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.notation import parse_duration, parse_length, parse_rate, parse_slo
+from swiftkv_bench.schema.perf import Length
+
+
+def test_lengths_are_fixed_or_drawn() -> None:
+    assert parse_length("2000", "--input-len") == Length(mean=2000)
+    assert parse_length("lognormal:mean=2000,sigma=0.5", "--input-len") == Length(
+        distribution="lognormal", mean=2000, sigma=0.5
+    )
+    assert parse_length("uniform:low=500,high=1500", "--input-len") == Length(
+        distribution="uniform", mean=1000, low=500, high=1500
+    )
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "2k", "", "normal:mean=3", "lognormal:sigma=1", "uniform:low=9,high=3"])
+def test_a_bad_length_names_flag_and_value(text: str) -> None:
+    with pytest.raises(InputError, match=r"^--input-len .* is no length in tokens; write 2000"):
+        parse_length(text, "--input-len")
+
+
+def test_rates_are_numbers_above_zero_or_inf() -> None:
+    assert parse_rate("0.5", "--rate") == 0.5
+    assert math.isinf(parse_rate("inf", "--rate"))
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "fast"])
+def test_a_bad_rate_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=rf"^--rate {text} is no request rate"):
+        parse_rate(text, "--rate")
+
+
+def test_durations_and_targets_are_seconds() -> None:
+    assert parse_duration("50ms", "--slo tpot") == 0.05
+    assert parse_duration("1.5min", "x") == 90.0
+    assert parse_slo("ttft=2s, tpot=50ms") == {"ttft": 2.0, "tpot": 0.05}
+
+
+@pytest.mark.parametrize("text", ["latency=2s", "ttft", "ttft=0s", "ttft=2h"])
+def test_a_bad_target_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--slo"):
+        parse_slo(text)
