@@ -1,0 +1,154 @@
+"""Attention of later layers: K/V were written before, queries are the selected rows.
+
+vLLM groups layers by the backend they ask for, so naming a subclass gives later layers a metadata builder of
+their own while they stay in the KV cache group of all layers. That builder decides, once a step, which rows
+run; the model finds the decision on the metadata as ``swiftkv_rows``.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from vllm.model_executor.layers.attention import Attention
+from vllm.v1.attention.backend import AttentionCGSupport, subclass_attention_backend
+
+from swiftkv_bench.swiftkv.compat import encode_layer_name, replace_query_rows
+from swiftkv_bench.swiftkv.counters import counters
+from swiftkv_bench.swiftkv.options import Options
+from swiftkv_bench.swiftkv.preflight import check_backend
+from swiftkv_bench.swiftkv.rows import Selection, select_rows
+from swiftkv_bench.swiftkv.tracker import tracker_of
+
+__all__ = ["QueryOnlyAttention", "SelectedRows"]
+
+
+@dataclass(frozen=True)
+class SelectedRows:
+    """The rows of this step that run the second half, on the device.
+
+    Attributes:
+        count: number of selected rows; 0 when the second half does not run.
+        indices: int64, shape (count,).
+        discarded: last row of each request, when ``count`` is 0: vLLM samples from them and drops the sample.
+    """
+
+    count: int
+    indices: torch.Tensor
+    discarded: torch.Tensor | None
+
+
+class QueryOnlyAttention(Attention):
+    """Attention that reads K/V written beforehand and takes the query alone."""
+
+    def get_attn_backend(self) -> Any:
+        """The layer's backend with the row-selecting metadata builder; both model runners ask here."""
+        return _selecting_backend(super().get_attn_backend())
+
+    def forward(self, query: torch.Tensor) -> torch.Tensor:
+        """Attend with ``query``, shape (rows, heads * head_size); the result has the same shape."""
+        output = torch.empty_like(query)
+        if self.query_quant is not None:
+            query, _ = self.query_quant(query, self._q_scale)
+        query = query.view(-1, self.num_heads, self.head_size)
+        # The op's schema wants key and value tensors; backends whose forward() leaves the cache alone read
+        # K/V from it, so views of the query fill the places.
+        unread = query[:, : self.num_kv_heads]
+        torch.ops.vllm.unified_attention_with_output(
+            query,
+            unread,
+            unread,
+            output.view(-1, self.num_heads, self.head_size_v),
+            encode_layer_name(self.layer_name),
+            kv_cache_dummy_dep=None,
+        )
+        return output
+
+
+@cache
+def _selecting_backend(base: Any) -> Any:
+    """Subclass of the attention backend ``base`` whose builder is ``_selecting_builder``'s; one per base."""
+    check_backend(base)
+    return subclass_attention_backend("SwiftKV", base, _selecting_builder(base.get_builder_cls()))
+
+
+def _selecting_builder(base_builder: Any) -> Any:
+    """Subclass of a metadata builder that narrows each batch to the rows that run the second half."""
+
+    class SelectingMetadataBuilder(base_builder):
+        # A step's rows are decided in build(); metadata of another step must not be reused.
+        supports_update_block_table = False
+
+        def __init__(self, kv_cache_spec: Any, layer_names: list[str], vllm_config: Any, device: Any, **more: Any):
+            super().__init__(kv_cache_spec, layer_names, vllm_config, device, **more)
+            self._skips = Options.of(vllm_config).skips
+            self._tracker = tracker_of(vllm_config)
+            self._counted_steps = 0
+
+        @classmethod
+        def get_cudagraph_support(cls, vllm_config: Any, kv_cache_spec: Any) -> AttentionCGSupport:
+            support = base_builder.get_cudagraph_support(vllm_config, kv_cache_spec)
+            if not Options.of(vllm_config).skips:
+                return support
+            # The number of rows of a mixed batch depends on its data, so no full graph can hold it.
+            return min(support, AttentionCGSupport.UNIFORM_BATCH, key=lambda level: level.value)
+
+        def build(self, common_prefix_len: int, common_attn_metadata: Any, fast_build: bool = False) -> Any:
+            selection = self._select(common_attn_metadata)
+            self._count(common_attn_metadata, selection)
+            rows = None
+            if selection is not None:
+                rows = _to_device(selection, common_attn_metadata)
+                if rows.count:
+                    common_attn_metadata = _narrow(common_attn_metadata, selection, rows)
+            # Prefix length 0: a cascade would be planned for the rows before selection.
+            metadata = super().build(0, common_attn_metadata, fast_build)
+            metadata.swiftkv_rows = rows
+            return metadata
+
+        def _select(self, batch: Any) -> Selection | None:
+            if not self._skips or self._tracker is None or batch.max_query_len <= 1:
+                return None
+            needs_all, prompt_lens = self._tracker.rows(batch.num_reqs, getattr(batch, "req_idx", None))
+            return select_rows(
+                batch.query_start_loc_cpu.numpy(),
+                batch.seq_lens_cpu_upper_bound.numpy(),
+                prompt_lens,
+                needs_all,
+            )
+
+        def _count(self, batch: Any, selection: Selection | None) -> None:
+            tracker = self._tracker
+            # Only steps of real requests announce themselves to the tracker; dummy runs are not counted.
+            if tracker is None or tracker.steps == self._counted_steps:
+                return
+            self._counted_steps = tracker.steps
+            query_start = batch.query_start_loc_cpu.numpy()
+            tokens = int(query_start[-1])
+            prompt = 0
+            if batch.is_prefilling is not None:
+                prompt = int(np.diff(query_start)[batch.is_prefilling.numpy().astype(bool)].sum())
+            counters().step(tokens, prompt, tokens if selection is None else len(selection.indices))
+
+    return SelectingMetadataBuilder
+
+
+def _to_device(selection: Selection, batch: Any) -> SelectedRows:
+    device = batch.query_start_loc.device
+    indices = torch.from_numpy(selection.indices).to(device, non_blocking=True)
+    count = len(selection.indices)
+    return SelectedRows(count, indices, None if count else batch.query_start_loc[1:].long() - 1)
+
+
+def _narrow(batch: Any, selection: Selection, rows: SelectedRows) -> Any:
+    """The batch's metadata as if it held the selected rows alone."""
+    query_start_cpu = torch.from_numpy(selection.query_start)
+    return replace_query_rows(
+        batch,
+        query_start_loc=query_start_cpu.to(batch.query_start_loc.device, non_blocking=True),
+        query_start_loc_cpu=query_start_cpu,
+        num_actual_tokens=rows.count,
+        max_query_len=selection.max_query_len,
+        positions=None if batch.positions is None else batch.positions[rows.indices],
+    )

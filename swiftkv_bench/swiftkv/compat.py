@@ -1,0 +1,93 @@
+"""The only file that knows vLLM versions: what differs between them, and what the plug-in needs of any.
+
+Tested: 0.26.0 (CUDA) and 0.32.0 (CPU).
+"""
+
+import dataclasses
+import importlib
+import importlib.metadata
+from typing import Any
+
+from swiftkv_bench.errors import EngineError
+
+__all__ = [
+    "TESTED_VERSIONS",
+    "check_api",
+    "encode_layer_name",
+    "logits_processor_bases",
+    "replace_query_rows",
+    "version",
+]
+
+TESTED_VERSIONS = ("0.26.0", "0.32.0")
+
+_NEEDED = (
+    ("vllm.v1.attention.backend", "subclass_attention_backend"),
+    ("vllm.v1.attention.backend", "CommonAttentionMetadata"),
+    ("vllm.v1.attention.backend", "AttentionCGSupport"),
+    ("vllm.model_executor.layers.attention", "Attention"),
+    ("vllm.model_executor.layers.attention.attention", "unified_kv_cache_update"),
+    ("vllm.model_executor.models.llama", "LlamaDecoderLayer"),
+    ("vllm.compilation.backends", "set_model_tag"),
+    ("vllm.compilation.decorators", "support_torch_compile"),
+)
+
+# Values that CommonAttentionMetadata derives from the query rows and keeps; they go stale when rows change.
+_DERIVED_FIELDS = (
+    "logits_indices_padded",
+    "num_logits_indices",
+    "_num_computed_tokens_cache",
+    "_num_computed_tokens_cpu",
+    "_token_to_req_indices_cache",
+)
+
+
+def version() -> str:
+    """vLLM's version as it reports it, without the build suffix (``0.32.0+cpu`` -> ``0.32.0``)."""
+    import vllm
+
+    return str(vllm.__version__).split("+")[0]
+
+
+def check_api() -> None:
+    """Check that this vLLM has every interface the plug-in builds on.
+
+    Raises:
+        EngineError: names the missing interface, the version found and the tested ones.
+    """
+    for module, name in _NEEDED:
+        try:
+            found = hasattr(importlib.import_module(module), name)
+        except ImportError:
+            found = False
+        if not found:
+            raise EngineError(
+                f"vLLM {version()} has no {module}.{name}, which SwiftKV needs;"
+                f" install a tested version: {' or '.join(TESTED_VERSIONS)}"
+            )
+
+
+def encode_layer_name(name: str) -> Any:
+    """The form in which vLLM's attention ops take a layer's name (opaque to the compiler in newer versions)."""
+    from vllm.utils import torch_utils
+
+    encode = getattr(torch_utils, "_encode_layer_name", None)
+    return name if encode is None else encode(name)
+
+
+def logits_processor_bases() -> tuple[type, ...]:
+    """Base classes of a logits processor that both model runners accept; 0.26 has no V2 interface."""
+    from vllm.v1.sample.logits_processor.interface import LogitsProcessor
+
+    try:
+        v2 = importlib.import_module("vllm.v1.worker.gpu.sample.logits_processor.interface")
+    except ImportError:
+        return (LogitsProcessor,)
+    return (LogitsProcessor, v2.LogitsProcessor)
+
+
+def replace_query_rows(metadata: Any, **changes: Any) -> Any:
+    """Copy ``CommonAttentionMetadata`` with other query rows, dropping what was derived from the old ones."""
+    known = {field.name for field in dataclasses.fields(metadata)}
+    stale = {name: None for name in _DERIVED_FIELDS if name in known}
+    return dataclasses.replace(metadata, **stale, **changes)

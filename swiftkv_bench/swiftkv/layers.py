@@ -1,0 +1,174 @@
+"""Modules of the second half: later layers that bring a query only, and the joint K/V projection for them all.
+
+Leaves the ordinary layers, the MLP and the norms to vLLM's Llama.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from vllm.distributed import get_tensor_model_parallel_world_size
+from vllm.model_executor.layers.linear import (
+    ColumnParallelLinear,
+    MergedColumnParallelLinear,
+    RowParallelLinear,
+)
+from vllm.model_executor.layers.rotary_embedding import get_rope
+
+from swiftkv_bench.swiftkv.backend import QueryOnlyAttention
+
+__all__ = ["LaterKeyValues", "attention_of_owner"]
+
+
+def _head_dim(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _rope(config: Any) -> Any:
+    return get_rope(
+        _head_dim(config),
+        max_position=config.max_position_embeddings,
+        rope_parameters=getattr(config, "rope_parameters", None),
+        is_neox_style=True,
+    )
+
+
+class SwiftKVAttention(nn.Module):
+    """Attention of a later layer: own query and output projection, K/V from the cache of ``owner``."""
+
+    def __init__(
+        self,
+        *,
+        config: Any,
+        prefix: str,
+        owner: str,
+        cache_config: Any = None,
+        quant_config: Any = None,
+        bias: bool = False,
+        bias_o_proj: bool = False,
+        **_of_ordinary_layers: Any,
+    ) -> None:
+        super().__init__()
+        head_dim, heads = _head_dim(config), config.num_attention_heads
+        ranks = get_tensor_model_parallel_world_size()
+        self.q_proj_swiftkv = ColumnParallelLinear(
+            config.hidden_size,
+            heads * head_dim,
+            bias=bias,
+            quant_config=quant_config,
+            prefix=f"{prefix}.q_proj_swiftkv",
+        )
+        self.o_proj = RowParallelLinear(
+            heads * head_dim,
+            config.hidden_size,
+            bias=bias_o_proj,
+            quant_config=quant_config,
+            prefix=f"{prefix}.o_proj",
+        )
+        self.rotary_emb = _rope(config)
+        name = f"{prefix}.attn"
+        self.attn = QueryOnlyAttention(
+            heads // ranks,
+            head_dim,
+            head_dim**-0.5,
+            num_kv_heads=max(1, config.num_key_value_heads // ranks),
+            cache_config=cache_config,
+            quant_config=quant_config,
+            prefix=name,
+            kv_sharing_target_layer_name=None if owner == name else owner,
+        )
+
+    def forward(self, positions: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Attend for the given rows; hidden states of shape (rows, hidden) in and out."""
+        query, _ = self.q_proj_swiftkv(hidden_states)
+        query, _ = self.rotary_emb(positions, query, None)
+        output: torch.Tensor = self.o_proj(self.attn(query))[0]
+        return output
+
+
+def attention_of_owner(owner: str) -> Any:
+    """The attention class of a later layer that reads the K/V of attention layer ``owner``.
+
+    vLLM's ``LlamaDecoderLayer`` takes a class and passes it the arguments of its own attention.
+    """
+
+    def build(**arguments: Any) -> SwiftKVAttention:
+        return SwiftKVAttention(owner=owner, **arguments)
+
+    return build
+
+
+class LaterKeyValues(nn.Module):
+    """K and V of every later layer from one input: one GEMM and one RoPE call for all of them.
+
+    Attributes:
+        owners: layers that own K/V, in order; G of them.
+        kv_size: values of one owner's K (or V) on this rank.
+        projections: one linear for all owners with outputs (K of each owner, then V of each owner), or, where
+            a per-tensor quantisation scale would have to be shared, one linear per owner with outputs (K, V).
+    """
+
+    def __init__(self, config: Any, owners: list[int], quant_config: Any, prefix: str) -> None:
+        super().__init__()
+        ranks = get_tensor_model_parallel_world_size()
+        heads, head_dim = config.num_key_value_heads, _head_dim(config)
+        # With fewer K/V heads than ranks each head is held by several ranks, as vLLM does for ordinary layers.
+        self.head_copies = max(1, ranks // heads)
+        self.head_dim = head_dim
+        self.owners = owners
+        self.kv_size = heads * self.head_copies * head_dim // ranks
+        self.rotary_emb = _rope(config)
+        per_linear = [owners] if _joint_scale_is_exact(quant_config) else [[owner] for owner in owners]
+        self.projections = nn.ModuleList(
+            MergedColumnParallelLinear(
+                config.hidden_size,
+                [heads * self.head_copies * head_dim] * (2 * len(group)),
+                bias=getattr(config, "attention_bias", False),
+                quant_config=quant_config,
+                prefix=f"{prefix}.layers.{group[0]}.self_attn.kv_proj_swiftkv",
+            )
+            for group in per_linear
+        )
+
+    def forward(self, positions: torch.Tensor, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Project and rotate.
+
+        Args:
+            positions: shape (tokens,).
+            inputs: normed output of layer N, shape (tokens, hidden).
+
+        Returns:
+            (K, V), each of shape (tokens, G * kv_size); columns g * kv_size .. (g + 1) * kv_size are owner g's.
+        """
+        outputs = [projection(inputs)[0] for projection in self.projections]
+        halves = [output.chunk(2, dim=-1) for output in outputs]
+        if len(halves) == 1:
+            keys, values = halves[0]
+        else:
+            keys = torch.cat([half[0] for half in halves], dim=-1)
+            values = torch.cat([half[1] for half in halves], dim=-1)
+        keys, _ = self.rotary_emb(positions, keys, None)
+        return keys, values
+
+    def expand_heads(self, parameter: Any, weight: torch.Tensor) -> torch.Tensor:
+        """Repeat K/V heads of a checkpoint tensor when there are more ranks than heads."""
+        if self.head_copies == 1 or getattr(parameter, "output_dim", None) is None:
+            return weight
+        heads = weight.reshape(-1, self.head_dim, *weight.shape[1:])
+        return heads.repeat_interleave(self.head_copies, dim=0).reshape(-1, *weight.shape[1:])
+
+
+def _joint_scale_is_exact(quant_config: Any) -> bool:
+    """Whether many layers' K/V weights can be one linear without changing a number.
+
+    Without quantisation they can. A scale per output channel stays with its channel; a scale per tensor would
+    become the largest of all layers'.
+    """
+    if quant_config is None:
+        return True
+    scheme = getattr(quant_config, "target_scheme_map", None)
+    ignored = getattr(quant_config, "ignore", None) or []
+    if not scheme or any("swiftkv" in str(name) for name in ignored):
+        return False
+    strategies = {str(getattr(part.get("weights"), "strategy", "")) for part in scheme.values()}
+    return len(strategies) == 1 and strategies.pop().lower().endswith("channel")

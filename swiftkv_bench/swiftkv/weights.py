@@ -1,0 +1,116 @@
+"""From checkpoint names to parameters, with every missing or unexpected name an error that says so."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from vllm.model_executor.model_loader.weight_utils import default_weight_loader
+
+from swiftkv_bench.errors import EngineError
+
+__all__ = ["load_checkpoint"]
+
+# Fused parameter -> the checkpoint's names with the shard each one fills.
+_FUSED: dict[str, list[tuple[str, str | int]]] = {
+    "qkv_proj": [("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v")],
+    "gate_up_proj": [("gate_proj", 0), ("up_proj", 1)],
+}
+_BASE_QKV = re.compile(r"model\.layers\.(\d+)\.self_attn\.[qkv]_proj\.")
+_CACHE_SCALE = re.compile(r"(.*\.self_attn)\.attn\.([qkv]|prob)_scale$")
+
+
+@dataclass(frozen=True)
+class _Route:
+    parameter: torch.nn.Parameter
+    shard: str | int | None
+    optional: bool = False
+    key_values: bool = False
+
+
+def _routes(model: Any) -> Iterator[tuple[str, str, _Route]]:
+    """Yield (checkpoint name, parameter name, route) for everything the model can take."""
+    key_values = model.model.first_half.key_values
+    for name, parameter in model.named_parameters():
+        public = name.replace(".first_half.", ".").replace(".second_half.", ".")
+        scale = _CACHE_SCALE.match(public)
+        if scale:
+            # Optional scales of a quantised KV cache, under each of the names quantisers write.
+            base, kind = scale.groups()
+            route = _Route(parameter, None, optional=True)
+            yield f"{base}.{kind}_scale", name, route
+            for suffix in ("", "_swiftkv"):
+                yield f"{base}.{kind}_proj{suffix}.{kind}_scale", name, route
+                yield f"{base}.{kind}_proj{suffix}.output_scale", name, route
+            continue
+        module, _, leaf = public.rpartition(".")
+        owner, _, linear = module.rpartition(".")
+        if ".key_values.projections." in public:
+            yield from _key_value_routes(key_values, int(linear), leaf, name, parameter)
+        elif linear in _FUSED:
+            for source, shard in _FUSED[linear]:
+                yield f"{owner}.{source}.{leaf}", name, _Route(parameter, shard)
+        else:
+            yield public, name, _Route(parameter, None)
+
+
+def _key_value_routes(
+    key_values: Any, index: int, leaf: str, name: str, parameter: torch.nn.Parameter
+) -> Iterator[tuple[str, str, _Route]]:
+    owners = key_values.owners if len(key_values.projections) == 1 else [key_values.owners[index]]
+    for half, kind in enumerate("kv"):
+        for place, layer in enumerate(owners):
+            source = f"model.layers.{layer}.self_attn.{kind}_proj_swiftkv.{leaf}"
+            yield source, name, _Route(parameter, half * len(owners) + place, key_values=True)
+
+
+def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
+    """Load ``weights`` into a ``LlamaSwiftKVForCausalLM``.
+
+    Left out silently: rotary tables, lm_head of a model with tied embeddings, and the base model's q, k and v
+    of layers after N, which training leaves in the state dict.
+
+    Returns:
+        names of the parameters that were filled.
+
+    Raises:
+        EngineError: a weight is unexpected, or one is missing; names it.
+    """
+    config = model.config
+    routes: dict[str, tuple[str, _Route]] = {source: (name, route) for source, name, route in _routes(model)}
+    first_later = config.num_key_value_layers or config.num_hidden_layers
+    seen: set[str] = set()
+    for source, weight in weights:
+        if source not in routes:
+            if _is_leftover(source, first_later, config.tie_word_embeddings):
+                continue
+            raise EngineError(
+                f"checkpoint: unexpected weight {source!r} for {config.num_hidden_layers} layers of which"
+                f" {first_later} have own K/V; check num_key_value_layers and key_value_group_size in config.json"
+            )
+        _load_one(model, routes[source][1], weight)
+        seen.add(source)
+    filled = {routes[source][0] for source in seen}
+    missing = sorted(source for source, (name, route) in routes.items() if source not in seen and not route.optional)
+    if missing:
+        raise EngineError(f"checkpoint: {len(missing)} weights are missing, the first is {missing[0]!r}")
+    return filled | {name for name, route in routes.values() if route.optional}
+
+
+def _load_one(model: Any, route: _Route, weight: torch.Tensor) -> None:
+    parameter = route.parameter
+    if route.key_values:
+        weight = model.model.first_half.key_values.expand_heads(parameter, weight)
+    loader = getattr(parameter, "weight_loader", default_weight_loader)
+    if route.shard is None:
+        loader(parameter, weight)
+    else:
+        loader(parameter, weight, route.shard)
+
+
+def _is_leftover(source: str, first_later: int, tied: bool) -> bool:
+    if "rotary_emb." in source or (tied and source.startswith("lm_head.")):
+        return True
+    base = _BASE_QKV.match(source)
+    return base is not None and int(base.group(1)) >= first_later

@@ -1,0 +1,104 @@
+"""An independent SwiftKV Llama in plain torch, float32: no cache, no skipping, no vLLM.
+
+Serves as the truth that engines are compared with. Written from the definition: the first N layers are Llama
+layers; a later layer's query comes from its own input, its K and V from norm_swiftkv of layer N's output, by
+the projections of the first layer of its group.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from safetensors.torch import load_file
+
+__all__ = ["Reference"]
+
+
+class Reference:
+    """Full-depth log-probabilities of a checkpoint."""
+
+    def __init__(self, directory: Path) -> None:
+        self.config: dict[str, Any] = json.loads((directory / "config.json").read_text())
+        stored = load_file(directory / "model.safetensors")
+        self.weights = {name: _dequantised(name, stored) for name in stored if name.endswith("weight")}
+        self.frequencies = _rope_frequencies(self.config)
+
+    @torch.no_grad()
+    def logprobs(self, token_ids: list[int]) -> torch.Tensor:
+        """Log-softmax at every position, shape (tokens, vocabulary): row t predicts token t + 1."""
+        config = self.config
+        first = config.get("num_key_value_layers") or config["num_hidden_layers"]
+        group = config.get("key_value_group_size") or 1
+        hidden = self.weights["model.embed_tokens.weight"][torch.tensor(token_ids)]
+        shared = hidden
+        for index in range(config["num_hidden_layers"]):
+            layer = f"model.layers.{index}"
+            normed = self._norm(hidden, f"{layer}.input_layernorm")
+            if index == first:
+                shared = self._norm(hidden, "model.norm_swiftkv")
+            if index < first:
+                query, key, value = (self._linear(normed, f"{layer}.self_attn.{kind}_proj") for kind in "qkv")
+            else:
+                owner = f"model.layers.{index - (index - first) % group}.self_attn"
+                query = self._linear(normed, f"{layer}.self_attn.q_proj_swiftkv")
+                key = self._linear(shared, f"{owner}.k_proj_swiftkv")
+                value = self._linear(shared, f"{owner}.v_proj_swiftkv")
+            hidden = hidden + self._linear(self._attend(query, key, value), f"{layer}.self_attn.o_proj")
+            normed = self._norm(hidden, f"{layer}.post_attention_layernorm")
+            gate = functional.silu(self._linear(normed, f"{layer}.mlp.gate_proj"))
+            hidden = hidden + self._linear(
+                gate * self._linear(normed, f"{layer}.mlp.up_proj"), f"{layer}.mlp.down_proj"
+            )
+        head = "model.embed_tokens" if config["tie_word_embeddings"] else "lm_head"
+        return self._linear(self._norm(hidden, "model.norm"), head).log_softmax(-1)
+
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        heads, kv_heads = self.config["num_attention_heads"], self.config["num_key_value_heads"]
+        tokens, width = len(query), self.config["head_dim"]
+        query = self._rotate(query.view(tokens, heads, width)).transpose(0, 1)
+        key = self._rotate(key.view(tokens, kv_heads, width)).transpose(0, 1)
+        value = value.view(tokens, kv_heads, width).transpose(0, 1)
+        copies = heads // kv_heads
+        key, value = key.repeat_interleave(copies, 0), value.repeat_interleave(copies, 0)
+        attended = functional.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True)
+        return attended[0].transpose(0, 1).reshape(tokens, heads * width)
+
+    def _rotate(self, heads: torch.Tensor) -> torch.Tensor:
+        angles = torch.outer(torch.arange(len(heads), dtype=torch.float32), self.frequencies)
+        cosine = torch.cat([angles.cos()] * 2, dim=-1)[:, None]
+        sine = torch.cat([angles.sin()] * 2, dim=-1)[:, None]
+        low, high = heads.chunk(2, dim=-1)
+        return heads * cosine + torch.cat([-high, low], dim=-1) * sine
+
+    def _norm(self, hidden: torch.Tensor, name: str) -> torch.Tensor:
+        scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.config["rms_norm_eps"])
+        return hidden * scale * self.weights[f"{name}.weight"]
+
+    def _linear(self, inputs: torch.Tensor, name: str) -> torch.Tensor:
+        return inputs @ self.weights[f"{name}.weight"].T
+
+
+def _dequantised(name: str, stored: dict[str, torch.Tensor]) -> torch.Tensor:
+    weight = stored[name].float()
+    scale = stored.get(f"{name}_scale")
+    return weight if scale is None else weight * scale.float()
+
+
+def _rope_frequencies(config: dict[str, Any]) -> torch.Tensor:
+    """Inverse wavelengths per radian, with the llama3 scaling where the config asks for it."""
+    width = config["head_dim"]
+    plain = config["rope_theta"] ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
+    scaling = config.get("rope_scaling")
+    if scaling is None:
+        return plain
+    original = scaling["original_max_position_embeddings"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    scaled = []
+    for frequency in plain.tolist():
+        turns = original * frequency / (2 * math.pi)
+        blend = min(max((turns - low) / (high - low), 0.0), 1.0)
+        scaled.append(frequency * (blend + (1 - blend) / scaling["factor"]))
+    return torch.tensor(scaled)
