@@ -75,9 +75,7 @@ def test_chunks_add_up_to_the_whole_prompt() -> None:
 
 
 @given(st.integers(1, 40), st.integers(0, 30), st.integers(1, 6), st.integers(1, 6), st.integers(1, 4))
-def test_prefill_flops_equal_a_count_token_by_token(
-    new: int, cached: int, layers: int, first: int, group: int
-) -> None:
+def test_prefill_flops_equal_a_count_token_by_token(new: int, cached: int, layers: int, first: int, group: int) -> None:
     first = min(first, layers)
     config = {
         **TINY,
