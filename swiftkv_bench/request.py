@@ -8,9 +8,11 @@ import yaml
 from pydantic import ValidationError
 
 from swiftkv_bench import notation, plan, provenance
+from swiftkv_bench.accuracy import suites
 from swiftkv_bench.engines.profiles import WITH_GPU, WITHOUT_GPU, load_profile
 from swiftkv_bench.engines.resolve import EngineConfig, EngineOptions, resolve_engines
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.engine import Arm, PerfDefaults, Profile
 from swiftkv_bench.schema.manifest import RunPlan
 from swiftkv_bench.schema.perf import Arrivals, Length, PerfPlan, PerfSuite, Point
@@ -175,3 +177,34 @@ def _check_fits(point: Point, context: int) -> None:
             f"--input-len {longest:g} with --output-len {output:g} is above the model's context of {context} tokens; "
             "shorten one, or raise --max-model-len where the model allows it"
         )
+
+
+@dataclass(frozen=True)
+class AccuracyRequest:
+    """Accuracy columns as asked for; None takes the profile's value."""
+
+    suites: tuple[str, ...] = ()
+    limit: int | None = None
+    repeat_baseline: bool = False
+
+
+def accuracy_plan(
+    accuracy: AccuracyRequest, profile: Profile, engines: Sequence[EngineConfig], *, seed: int
+) -> AccuracyPlan:
+    """The items asked for.
+
+    Raises:
+        InputError: a suite or column is unknown, or the profile has no weights to score.
+    """
+    defaults = profile.accuracy
+    if defaults is None:
+        raise InputError(f"profile {profile.name} has no weights, so it has no accuracy; run `swiftkv-bench perf`")
+    suite = suites.select_columns(accuracy.suites, defaults.suite)
+    return suites.plan_accuracy(
+        suite,
+        [config.spec.arm for config in engines],
+        folder=suites.suite_folder(suite.name),
+        limit=defaults.limit if accuracy.limit is None else accuracy.limit,
+        seed=seed,
+        repeat_baseline=accuracy.repeat_baseline,
+    )

@@ -1,0 +1,65 @@
+"""Expansion of a grid into ordered, paired trials."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swiftkv_bench.plan import Grid, arrivals_at, plan_perf
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.perf import Length
+
+ARMS: tuple[Arm, ...] = ("baseline", "swiftkv")
+
+
+def _grid(lengths: int, rates: int, repeats: int) -> Grid:
+    return Grid(
+        input_len=tuple(Length(mean=100 * (i + 1)) for i in range(lengths)),
+        output_len=Length(mean=8),
+        arrivals=tuple(arrivals_at(i + 1.0) for i in range(rates)),
+        requests=10,
+        duration_s=None,
+        warmup_requests=0,
+        repeats=repeats,
+    )
+
+
+def test_arms_alternate_and_swap_each_repeat_when_engines_run_together() -> None:
+    plan = plan_perf(_grid(1, 1, 2), ARMS, seed=0, together=True)
+    assert [(t.repeat, t.arm) for t in plan.trials] == [
+        (0, "baseline"), (0, "swiftkv"), (1, "swiftkv"), (1, "baseline"),
+    ]  # fmt: skip
+
+
+def test_one_engine_change_a_repeat_when_engines_run_in_turn() -> None:
+    plan = plan_perf(_grid(2, 2, 3), ARMS, seed=0, together=False)
+    arms = [t.arm for t in plan.trials]
+    assert sum(a != b for a, b in zip(arms, arms[1:], strict=False)) == 3
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.integers(0, 2**31))
+def test_every_cell_runs_once_an_arm_and_repeat_with_a_seed_of_its_own(
+    lengths: int, rates: int, repeats: int, together: bool, seed: int
+) -> None:
+    plan = plan_perf(_grid(lengths, rates, repeats), ARMS, seed=seed, together=together)
+    assert len({t.trial_id for t in plan.trials}) == len(plan.trials) == lengths * rates * repeats * 2
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for t in plan.trials:
+        seeds.setdefault((t.point.point_id, t.repeat), set()).add(t.seed)
+    assert all(len(s) == 1 for s in seeds.values())
+    assert len(set().union(*seeds.values())) == len(seeds)
+
+
+def test_a_token_budget_sets_the_number_of_requests() -> None:
+    grid = Grid(
+        input_len=(Length(mean=2000), Length(mean=32000)),
+        output_len=Length(mean=256),
+        arrivals=(arrivals_at(math.inf),),
+        requests=None,
+        duration_s=None,
+        warmup_requests=0,
+        repeats=1,
+        total_prompt_tokens=384_000,
+    )
+    assert [p.requests for p in grid.points()] == [192, 12]
+    assert grid.points()[0].arrivals.process == "all-at-once"
