@@ -30,13 +30,21 @@ class SelectedRows:
 
     Attributes:
         count: number of selected rows; 0 when the second half does not run.
-        indices: int64, shape (count,).
-        discarded: last row of each request, when ``count`` is 0: vLLM samples from them and drops the sample.
+        indices: int64, shape (count,); with ``count`` 0 the last row of each request, from which vLLM samples
+            and drops the sample.
+        graphs: whether captured graphs may be replayed; false in dummy runs, which may precede the capture.
     """
 
     count: int
     indices: torch.Tensor
-    discarded: torch.Tensor | None
+    graphs: bool
+
+
+@dataclass
+class SkippedStep:
+    """Metadata of a step whose second half does not run: no attention will read it."""
+
+    swiftkv_rows: SelectedRows | None
 
 
 class QueryOnlyAttention(Attention):
@@ -96,12 +104,13 @@ def _selecting_builder(base_builder: Any) -> Any:
 
         def build(self, common_prefix_len: int, common_attn_metadata: Any, fast_build: bool = False) -> Any:
             selection = self._select(common_attn_metadata)
-            self._count(common_attn_metadata, selection)
+            real = self._count(common_attn_metadata, selection)
             rows = None
             if selection is not None:
-                rows = _to_device(selection, common_attn_metadata)
-                if rows.count:
-                    common_attn_metadata = _narrow(common_attn_metadata, selection, rows)
+                rows = _to_device(selection, common_attn_metadata, graphs=real)
+                if not rows.count:
+                    return SkippedStep(rows)
+                common_attn_metadata = _narrow(common_attn_metadata, selection, rows)
             # Prefix length 0: a cascade would be planned for the rows before selection.
             metadata = super().build(0, common_attn_metadata, fast_build)
             metadata.swiftkv_rows = rows
@@ -111,18 +120,16 @@ def _selecting_builder(base_builder: Any) -> Any:
             if not self._skips or self._tracker is None or batch.max_query_len <= 1:
                 return None
             needs_all, prompt_lens = self._tracker.rows(batch.num_reqs, getattr(batch, "req_idx", None))
-            return select_rows(
-                batch.query_start_loc_cpu.numpy(),
-                batch.seq_lens_cpu_upper_bound.numpy(),
-                prompt_lens,
-                needs_all,
-            )
+            seq_lens = batch.seq_lens_cpu_upper_bound
+            if seq_lens is None:
+                seq_lens = torch.from_numpy(prompt_lens)  # unknown: as if every prompt ended in this step
+            return select_rows(batch.query_start_loc_cpu.numpy(), seq_lens.numpy(), prompt_lens, needs_all)
 
-        def _count(self, batch: Any, selection: Selection | None) -> None:
+        def _count(self, batch: Any, selection: Selection | None) -> bool:
+            """Count a step of real requests, which alone announce themselves to the tracker; say if it is one."""
             tracker = self._tracker
-            # Only steps of real requests announce themselves to the tracker; dummy runs are not counted.
             if tracker is None or tracker.steps == self._counted_steps:
-                return
+                return False
             self._counted_steps = tracker.steps
             query_start = batch.query_start_loc_cpu.numpy()
             tokens = int(query_start[-1])
@@ -130,15 +137,25 @@ def _selecting_builder(base_builder: Any) -> Any:
             if batch.is_prefilling is not None:
                 prompt = int(np.diff(query_start)[batch.is_prefilling.numpy().astype(bool)].sum())
             counters().step(tokens, prompt, tokens if selection is None else len(selection.indices))
+            return True
 
     return SelectingMetadataBuilder
 
 
-def _to_device(selection: Selection, batch: Any) -> SelectedRows:
-    device = batch.query_start_loc.device
-    indices = torch.from_numpy(selection.indices).to(device, non_blocking=True)
+def _upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy to the device without waiting for it, which takes pinned memory."""
+    if device.type == "cpu":
+        return values
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+def _to_device(selection: Selection, batch: Any, graphs: bool) -> SelectedRows:
     count = len(selection.indices)
-    return SelectedRows(count, indices, None if count else batch.query_start_loc[1:].long() - 1)
+    if count:
+        indices = _upload(torch.from_numpy(selection.indices), batch.query_start_loc.device)
+    else:
+        indices = batch.query_start_loc[1:].long() - 1
+    return SelectedRows(count, indices, graphs)
 
 
 def _narrow(batch: Any, selection: Selection, rows: SelectedRows) -> Any:
@@ -146,7 +163,7 @@ def _narrow(batch: Any, selection: Selection, rows: SelectedRows) -> Any:
     query_start_cpu = torch.from_numpy(selection.query_start)
     return replace_query_rows(
         batch,
-        query_start_loc=query_start_cpu.to(batch.query_start_loc.device, non_blocking=True),
+        query_start_loc=_upload(query_start_cpu, batch.query_start_loc.device),
         query_start_loc_cpu=query_start_cpu,
         num_actual_tokens=rows.count,
         max_query_len=selection.max_query_len,

@@ -25,6 +25,10 @@ class StaticInputs:
         self._sizes: list[int] = []
         self._descriptors: dict[int, Any] = {}
 
+    def holds(self, rows: int) -> bool:
+        """Whether a batch of ``rows`` fits the buffers."""
+        return rows <= len(self._positions)
+
     def captured(self, descriptor: Any) -> None:
         """Note that graphs for ``descriptor`` (vLLM's ``BatchDescriptor``) exist or are being captured."""
         if descriptor.num_tokens not in self._descriptors:

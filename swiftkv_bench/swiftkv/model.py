@@ -149,10 +149,10 @@ class LlamaSwiftKVModel(nn.Module):
             return self._run_all(positions, hidden, residual)
         output = torch.full_like(hidden, float("nan"))
         if rows.count:
-            output[rows.indices] = self._run_selected(positions, hidden, residual, rows)
+            output.index_copy_(0, rows.indices, self._run_selected(positions, hidden, residual, rows))
         else:
             # vLLM samples from these rows and drops the sample; samplers are written for finite numbers.
-            output[rows.discarded] = 0.0
+            output.index_fill_(0, rows.indices, 0.0)
         return output
 
     def _write_cache(self, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -175,7 +175,8 @@ class LlamaSwiftKVModel(nn.Module):
 
     def _run_all(self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         context = get_forward_context()
-        if self._static is not None and context.cudagraph_runtime_mode == CUDAGraphMode.PIECEWISE:
+        piecewise = context.cudagraph_runtime_mode == CUDAGraphMode.PIECEWISE
+        if piecewise and self._static is not None and self._static.holds(len(hidden)):
             self._static.captured(context.batch_descriptor)
             self._static.load(positions, hidden, residual, None)
             positions, hidden, residual = self._static.view(len(hidden))
@@ -186,15 +187,16 @@ class LlamaSwiftKVModel(nn.Module):
         self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
     ) -> torch.Tensor:
         context, indices = get_forward_context(), rows.indices
-        descriptor = None if self._static is None else self._static.descriptor_for(rows.count)
+        static = self._static if rows.graphs else None
+        descriptor = None if static is None else static.descriptor_for(rows.count)
         output: torch.Tensor
-        if self._static is None or descriptor is None:
+        if static is None or descriptor is None:
             with graph_mode(context, CUDAGraphMode.NONE, context.batch_descriptor):
                 output = self.second_half(positions[indices], hidden[indices], residual[indices])
             return output
-        self._static.load(positions, hidden, residual, indices)
+        static.load(positions, hidden, residual, indices)
         with graph_mode(context, CUDAGraphMode.PIECEWISE, descriptor):
-            output = self.second_half(*self._static.view(descriptor.num_tokens))
+            output = self.second_half(*static.view(descriptor.num_tokens))
         return output[: rows.count]
 
 

@@ -143,7 +143,9 @@ def _weights(spec: CheckpointSpec) -> dict[str, torch.Tensor]:
             gain = 1.0 if kind == "v" else 2.0
             linear(f"{attention}.{kind}_proj{suffix}", heads * spec.head_dim, spec.hidden, gain)
 
-    weights["model.embed_tokens.weight"] = torch.randn(spec.vocab, spec.hidden, generator=generator).to(dtype)
+    embedding = torch.randn(spec.vocab, spec.hidden, generator=generator)
+    # As lm_head a unit embedding would make logits of standard deviation sqrt(hidden).
+    weights["model.embed_tokens.weight"] = (embedding * (2.5 / spec.hidden**0.5 if spec.tied else 1.0)).to(dtype)
     first = spec.layers if spec.key_value_layers is None else spec.key_value_layers
     for index in range(spec.layers):
         layer = f"model.layers.{index}"

@@ -18,13 +18,13 @@ __all__ = ["Reference"]
 
 
 class Reference:
-    """Full-depth log-probabilities of a checkpoint."""
+    """Full-depth log-probabilities of a checkpoint, computed on ``device``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, device: str = "cpu") -> None:
         self.config: dict[str, Any] = json.loads((directory / "config.json").read_text())
-        stored = load_file(directory / "model.safetensors")
+        stored = load_file(directory / "model.safetensors", device=device)
         self.weights = {name: _dequantised(name, stored) for name in stored if name.endswith("weight")}
-        self.frequencies = _rope_frequencies(self.config)
+        self.frequencies = _rope_frequencies(self.config).to(device)
 
     @torch.no_grad()
     def logprobs(self, token_ids: list[int]) -> torch.Tensor:
@@ -32,7 +32,7 @@ class Reference:
         config = self.config
         first = config.get("num_key_value_layers") or config["num_hidden_layers"]
         group = config.get("key_value_group_size") or 1
-        hidden = self.weights["model.embed_tokens.weight"][torch.tensor(token_ids)]
+        hidden = self.weights["model.embed_tokens.weight"][torch.tensor(token_ids, device=self.frequencies.device)]
         shared = hidden
         for index in range(config["num_hidden_layers"]):
             layer = f"model.layers.{index}"
@@ -67,7 +67,7 @@ class Reference:
         return attended[0].transpose(0, 1).reshape(tokens, heads * width)
 
     def _rotate(self, heads: torch.Tensor) -> torch.Tensor:
-        angles = torch.outer(torch.arange(len(heads), dtype=torch.float32), self.frequencies)
+        angles = torch.outer(torch.arange(len(heads), dtype=torch.float32, device=heads.device), self.frequencies)
         cosine = torch.cat([angles.cos()] * 2, dim=-1)[:, None]
         sine = torch.cat([angles.sin()] * 2, dim=-1)[:, None]
         low, high = heads.chunk(2, dim=-1)
@@ -90,7 +90,7 @@ def _dequantised(name: str, stored: dict[str, torch.Tensor]) -> torch.Tensor:
 def _rope_frequencies(config: dict[str, Any]) -> torch.Tensor:
     """Inverse wavelengths per radian, with the llama3 scaling where the config asks for it."""
     width = config["head_dim"]
-    plain = config["rope_theta"] ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
+    plain: torch.Tensor = config["rope_theta"] ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
     scaling = config.get("rope_scaling")
     if scaling is None:
         return plain

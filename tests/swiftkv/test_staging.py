@@ -56,6 +56,6 @@ def test_staging_twice_replaces_the_first(tmp_path: Path) -> None:
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(EngineError, match="holds 'thesis.tex'"):
+    with pytest.raises(EngineError, match=r"holds 'thesis\.tex'"):
         stage(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
