@@ -1,0 +1,160 @@
+"""A blocking HTTP client for scoring: one kept-alive connection a thread, bounded retries on connection loss.
+
+Latency is not measured here, so it stays simple; the load generator has a client of its own.
+"""
+
+import http.client
+import json
+import ssl
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from swiftkv_bench.errors import EngineError
+
+RETRY_DELAYS_S = (0.2, 1.0, 3.0)
+"""Pauses before the second, third and fourth attempt of a request."""
+
+_RETRIED_STATUS = frozenset({502, 503, 504})
+_CONNECTION_LOST = (ConnectionError, http.client.HTTPException, TimeoutError, ssl.SSLError, OSError)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running engine of one arm and what must be known to ask it.
+
+    Attributes:
+        base_url: scheme, host and port, without `/v1`.
+        served_model: model name to send.
+        tokenizer: Hugging Face id or folder of the tokenizer.
+        engine_key: identity of model, revision and engine configuration; part of every journal key.
+        max_model_len: context length, tokens.
+        api_key: bearer token; never recorded.
+    """
+
+    base_url: str
+    served_model: str
+    tokenizer: str
+    engine_key: str
+    max_model_len: int
+    tokenizer_revision: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+    @property
+    def tokenization(self) -> tuple[str, str | None, int]:
+        """What a prompt's token ids depend on."""
+        return self.tokenizer, self.tokenizer_revision, self.max_model_len
+
+
+class RefusedError(EngineError):
+    """The server answered a request with an error of the 4xx or 5xx kind.
+
+    Attributes:
+        status: HTTP status.
+    """
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class LostError(EngineError):
+    """The server could not be reached, or went away and did not come back."""
+
+
+class Client:
+    """Posts JSON to one server from any number of threads."""
+
+    def __init__(self, base_url: str, api_key: str | None = None, *, timeout_s: float = 600.0) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or parts.hostname is None:
+            raise EngineError(f"{base_url} is no address of a server; give http://host:port")
+        self.base_url = base_url.rstrip("/")
+        self._host, self._port = parts.hostname, parts.port
+        self._tls = parts.scheme == "https"
+        self._prefix = parts.path.rstrip("/").removesuffix("/v1")
+        self._headers = {"Content-Type": "application/json"}
+        if api_key is not None:
+            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._timeout_s = timeout_s
+        self._local = threading.local()
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Requests that lose their connection from now on are not tried again."""
+        self._cancelled.set()
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON answer to a JSON request.
+
+        Raises:
+            RefusedError: the server answered with an error.
+            LostError: the connection was lost and retries did not bring it back.
+            EngineError: the answer is no JSON.
+        """
+        return _json(self.base_url + path, self._request("POST", path, json.dumps(body).encode()))
+
+    def get(self, path: str) -> str:
+        """The body of an answer as text.
+
+        Raises:
+            RefusedError, LostError: as `post`.
+        """
+        return self._request("GET", path, None).decode("utf-8", "replace")
+
+    def _request(self, method: str, path: str, data: bytes | None) -> bytes:
+        lost: BaseException | None = None
+        for delay_s in (0.0, *RETRY_DELAYS_S):
+            if delay_s and self._cancelled.wait(delay_s):
+                break
+            try:
+                status, content = self._attempt(method, path, data)
+            except _CONNECTION_LOST as e:
+                self._drop()
+                lost = e
+                continue
+            if status in _RETRIED_STATUS:
+                lost = EngineError(f"HTTP {status}")
+                continue
+            if status >= 400:
+                raise RefusedError(status, f"{self.base_url}{path} answered HTTP {status}: {_message(content)}")
+            return content
+        raise LostError(
+            f"{self.base_url}{path} did not answer in {1 + len(RETRY_DELAYS_S)} attempts "
+            f"({type(lost).__name__}: {lost}); is the engine still running?"
+        ) from lost
+
+    def _attempt(self, method: str, path: str, data: bytes | None) -> tuple[int, bytes]:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
+            connection = self._local.connection = kind(self._host, self._port, timeout=self._timeout_s)
+        connection.request(method, self._prefix + path, body=data, headers=self._headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def _drop(self) -> None:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            connection.close()
+            self._local.connection = None
+
+
+def _json(url: str, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError as e:
+        raise EngineError(f"{url} answered something that is no JSON: {content[:80]!r}") from e
+
+
+def _message(content: bytes) -> str:
+    """The error message of an OpenAI-style error body, else its beginning."""
+    text = content.decode("utf-8", "replace")
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return text[:300]
+    error = body.get("error", body) if isinstance(body, dict) else body
+    message = error.get("message", text) if isinstance(error, dict) else str(error)
+    return str(message)[:300]

@@ -1,0 +1,199 @@
+"""Runs an accuracy plan against engines: every item of every column, recorded as it is answered.
+
+Files in the run folder: ``items.jsonl`` (one `ItemRecord` a line, appended), ``journal/<arm>.jsonl`` (every
+answer, the base of resuming) and ``columns.json`` (one `ColumnStatus` a column, arm and repeat). Starting,
+restarting and stopping engines is the runner's business; statistics are the analysis'.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from swiftkv_bench.accuracy.client import Target
+from swiftkv_bench.accuracy.data import MissingDataError
+from swiftkv_bench.accuracy.items import Item, build_items, in_waves, sample
+from swiftkv_bench.accuracy.prompts import Prompter
+from swiftkv_bench.accuracy.records import ItemLog, Recorder, StatusFile
+from swiftkv_bench.accuracy.session import Session, Tally
+from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
+from swiftkv_bench.errors import InputError, ProbeError
+from swiftkv_bench.observer import Observer
+from swiftkv_bench.schema.accuracy import AccuracyPlan, ColumnStatus
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.manifest import Probe
+
+CONCURRENCY = 64
+"""Items in flight for each engine: enough to fill its batches, few enough to keep shots of one subject together."""
+
+WAVES = 10
+"""Parts of a column after which an early end is considered."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Columns of a plan with their data; made before any engine starts.
+
+    Attributes:
+        missing: column -> why its data are not at hand.
+    """
+
+    plan: AccuracyPlan
+    columns: tuple[ColumnTasks, ...]
+    missing: dict[str, str]
+
+
+def prepare_accuracy(plan: AccuracyPlan, data_dir: Path | None, observer: Observer) -> Prepared:
+    """Loads the data of every column and checks them.
+
+    Raises:
+        InputError: data of no column are at hand, or data are incomplete.
+    """
+    loaded: list[ColumnTasks] = []
+    missing: dict[str, str] = {}
+    for done, column in enumerate(plan.columns):
+        observer.progress("data", f"data of {column.title}", done, len(plan.columns))
+        try:
+            loaded.append(load_column(plan, column, data_dir))
+        except MissingDataError as e:
+            missing[column.name] = str(e)
+    observer.finish("data")
+    if not loaded:
+        raise InputError("; ".join(dict.fromkeys(missing.values())))
+    for name, reason in missing.items():
+        observer.note(f"column {name} is not run: {reason}")
+    return Prepared(plan, tuple(loaded), missing)
+
+
+def run_accuracy(
+    prepared: Prepared,
+    targets: Mapping[Arm, Target],
+    folder: Path,
+    observer: Observer,
+    *,
+    concurrency: int = CONCURRENCY,
+    parallel: bool = True,
+    decided: Callable[[str], bool] | None = None,
+) -> list[Probe]:
+    """Asks the engines that run now everything the plan wants of their arms and records it in the folder.
+
+    What the folder holds already is not asked again, so the same call resumes a run.
+
+    Args:
+        parallel: arms answer a column side by side; else one after the other.
+        decided: asked with a column's name after each tenth of its items; True ends the column early.
+
+    Returns:
+        What the probes of the engines found.
+
+    Raises:
+        EngineError: an engine failed; everything answered until then is recorded.
+        InputError: the folder holds answers to other prompts or of another engine configuration.
+    """
+    run = _Run(prepared.plan, ItemLog(folder), StatusFile(folder), observer, concurrency, decided, threading.Event())
+    arms = [arm for arm in prepared.plan.arms if arm in targets]
+    for arm in arms:
+        run.statuses.require_engine(arm, targets[arm].engine_key)
+        for name, reason in prepared.missing.items():
+            run.statuses.put(ColumnStatus(arm=arm, column=name, status="not run", reason=reason))
+    sessions = [Session(arm, targets[arm], folder, run.stop) for arm in arms]
+    try:
+        for column_tasks in prepared.columns:
+            run.column(column_tasks, sessions, parallel)
+    finally:
+        for session in sessions:
+            session.close()
+    return [probe for session in sessions for probe in session.probes]
+
+
+@dataclass
+class _Run:
+    plan: AccuracyPlan
+    log: ItemLog
+    statuses: StatusFile
+    observer: Observer
+    concurrency: int
+    decided: Callable[[str], bool] | None
+    stop: threading.Event
+
+    def column(self, column_tasks: ColumnTasks, sessions: list[Session], parallel: bool) -> None:
+        """One column on all arms; the first failure stops the others and is raised."""
+        items = self._items(column_tasks, {session.target for session in sessions})
+        with ThreadPoolExecutor(len(sessions) if parallel else 1, thread_name_prefix="arm") as pool:
+            arms = [pool.submit(self._arm, session, column_tasks, items[session.target]) for session in sessions]
+            try:
+                for arm in arms:
+                    arm.result()
+            except BaseException:
+                self.stop.set()
+                raise
+
+    def _items(self, column_tasks: ColumnTasks, targets: set[Target]) -> dict[Target, list[Item]]:
+        """Items for each target; targets that tokenise alike share them."""
+        self.observer.progress("prompts", f"prompts of {column_tasks.column.title}")
+        chosen = sample(column_tasks, self.plan.limit, self.plan.seed)
+        built: dict[tuple[str, str | None, int], list[Item]] = {}
+        for t in targets:
+            if t.tokenization not in built:
+                prompter = Prompter(t.tokenizer, t.tokenizer_revision)
+                built[t.tokenization] = build_items(
+                    column_tasks,
+                    chosen,
+                    prompter,
+                    max_model_len=t.max_model_len,
+                    max_gen_tokens=self.plan.max_gen_tokens,
+                )
+        self.observer.finish("prompts")
+        return {t: built[t.tokenization] for t in targets}
+
+    def _arm(self, session: Session, column_tasks: ColumnTasks, items: list[Item]) -> None:
+        repeats = (0, 1) if self.plan.repeat_baseline and session.arm == "baseline" else (0,)
+        for repeat in repeats:
+            if not self.stop.is_set():
+                self._column_on_arm(session, repeat, column_tasks, items)
+
+    def _column_on_arm(self, session: Session, repeat: int, column_tasks: ColumnTasks, items: list[Item]) -> None:
+        column, arm = column_tasks.column, session.arm
+        todo = [item for item in items if not self.log.is_done(arm, repeat, item)]
+        known = self.statuses.get(arm, repeat, column.name)
+        if not todo and known is not None and known.status == "complete":
+            return
+        tally, started = Tally(), time.perf_counter()
+        recorder = Recorder(self.log, column_tasks, arm, repeat, self.observer, len(items) - len(todo), len(items))
+        status, reason = "incomplete", "stopped before all items were answered"
+        try:
+            if self._ask(session, repeat, todo, tally, recorder):
+                reason = "ended early: the verdict was reached"
+            elif recorder.done == len(items):
+                status, reason = "complete", ""
+        except ProbeError as e:
+            status, reason = "not run", str(e)
+        except BaseException as e:
+            reason = str(e) or type(e).__name__
+            raise
+        finally:
+            self.statuses.put(
+                ColumnStatus.model_validate({
+                    "arm": arm, "repeat": repeat, "column": column.name, "status": status, "reason": reason or None,
+                    "engine_key": session.target.engine_key,
+                    "methods": sorted({*recorder.methods, *(known.methods if known else ())}),
+                    "items": recorder.done, "items_asked": len(items),
+                    "requests": tally.asked, "requests_from_journal": tally.from_journal,
+                    "seconds": time.perf_counter() - started,
+                    "task_hashes": {item.task: column_tasks.hashes[item.task] for item in items},
+                })
+            )  # fmt: skip
+
+    def _ask(self, session: Session, repeat: int, todo: list[Item], tally: Tally, recorder: Recorder) -> bool:
+        """Answers and records items; True if the column was ended early."""
+        waves = [todo] if self.decided is None else in_waves(todo, WAVES, self.plan.seed)
+        with recorder:
+            for number, wave in enumerate(waves, 1):
+                for answered in session.answer(wave, repeat, self.concurrency, tally):
+                    recorder.add(answered)
+                recorder.flush()
+                if self.decided is not None and number < len(waves) and self.decided(recorder.column.name):
+                    return True
+        return False

@@ -1,0 +1,269 @@
+"""Exact answers from an engine that may skip layers: which requests to send, and how to read what comes back.
+
+A continuation's log-likelihood is a sum of next-token log-probabilities, and every way of getting these here
+makes the engine compute the row they come from as it computes a row it samples from:
+
+``choice tokens``
+    All continuations of a context are one token long: one request with ``logprob_token_ids`` (vLLM 0.32), or one
+    request a choice with ``allowed_token_ids``. Raw log-probabilities, taken before logits processors.
+``forced decode``
+    The engine is told which tokens to emit (``vllm_xargs``, read by a logits processor that this package
+    installs into vLLM) and reports each one's raw log-probability. Uses the prefix cache.
+``prompt logprobs``
+    The server scores the prompt's own tokens. A skipping engine does not compute those rows unless it takes
+    care to; used only where the honesty probe passed. vLLM does not read the prefix cache for such requests.
+``one-token requests``
+    One request a token; exact wherever `choice tokens` is.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from swiftkv_bench.accuracy.items import Continuation, Generation, Question
+from swiftkv_bench.errors import EngineError, ProbeError
+from swiftkv_bench.schema.accuracy import ScoringMethod
+
+COMPLETIONS = "/v1/completions"
+FORCED_TOKENS = "swiftkv_forced_tokens"
+"""Name under ``vllm_xargs`` of the tokens to emit."""
+
+MAX_LOGPROB_TOKEN_IDS = 128
+"""vLLM's bound on ``logprob_token_ids``."""
+
+Answer = list[Any]
+"""Of a generation [text, finish reason]; of a continuation [[log-probability, is argmax], ...], one a token."""
+
+Ask = Callable[[dict[str, Any], Callable[[Any], Answer]], Answer]
+"""Sends a request body, reduces the response with the given function, journals the result."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What the probes found an engine able to do exactly.
+
+    Attributes:
+        token_choice: how next-token log-probabilities of given tokens are had; None if in no way.
+        forced_decode: emits given tokens.
+        prompt_logprobs: passed the honesty probe.
+    """
+
+    token_choice: str | None
+    forced_decode: bool = False
+    prompt_logprobs: bool = False
+
+    def continuation_method(self) -> ScoringMethod:
+        """How continuations of more than one token are scored.
+
+        Raises:
+            ProbeError: there is no exact way.
+        """
+        if self.forced_decode:
+            return "forced decode"
+        if self.prompt_logprobs:
+            return "prompt logprobs"
+        if self.token_choice is not None:
+            return "one-token requests"
+        raise ProbeError(
+            "the engine has no exact way to score a given text: its prompt logprobs failed the honesty probe and it "
+            "knows neither logprob_token_ids nor allowed_token_ids; use vLLM 0.26 or newer, or leave the column out"
+        )
+
+
+def answer_questions(
+    questions: Sequence[Question], abilities: Abilities, ask: Ask
+) -> tuple[list[Answer], ScoringMethod]:
+    """Answers all questions of one item, one request after the other so that they share their prefix's cache.
+
+    Raises:
+        ProbeError: the engine has no exact way.
+        EngineError: the engine failed, or answered something impossible.
+    """
+    generations = [q for q in questions if isinstance(q, Generation)]
+    if generations:
+        return [ask(generation_body(q), read_generation) for q in generations], "generation"
+    continuations = [q for q in questions if isinstance(q, Continuation)]
+    if abilities.token_choice is not None and _is_token_choice(continuations):
+        return _choose(continuations, abilities.token_choice, ask), "choice tokens"
+    method = abilities.continuation_method()
+    if method == "one-token requests":
+        tables = _one_token_tables(continuations, str(abilities.token_choice), ask)
+        return [_walk(c, tables) for c in continuations], method
+    one = _forced if method == "forced decode" else _scored_prompt
+    return [one(c, ask) for c in continuations], method
+
+
+def loglikelihood(answer: Answer) -> tuple[float, bool]:
+    """(log-likelihood, is greedy) of a continuation, as lm-eval wants it.
+
+    Formula: the sum of the tokens' log-probabilities; greedy iff every token is the argmax.
+
+    Raises:
+        EngineError: a log-probability is not finite: the engine returned a row it did not compute.
+    """
+    total = math.fsum(logprob for logprob, _ in answer)
+    if not math.isfinite(total):
+        raise EngineError("the engine returned a log-probability that is not finite; it did not compute that row")
+    return total, all(is_argmax for _, is_argmax in answer)
+
+
+def generation_body(question: Generation) -> dict[str, Any]:
+    """Request of a greedy generation; everything a server's defaults could change is said."""
+    return {
+        "prompt": list(question.prompt),
+        "max_tokens": question.max_tokens,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "stop": list(question.stop),
+        # So that stop strings which are special tokens can match; lm-eval does the same.
+        "skip_special_tokens": False,
+        "spaces_between_special_tokens": False,
+    }
+
+
+def read_generation(response: Any) -> Answer:
+    """[text, finish reason] of a completion."""
+    choice = _choice(response)
+    return [choice["text"], choice["finish_reason"]]
+
+
+def token_choice_body(context: Sequence[int], tokens: Sequence[int], way: str) -> dict[str, Any]:
+    """Request for the next-token log-probabilities of `tokens`; of its one token for `allowed_token_ids`."""
+    return {
+        "prompt": list(context),
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "logprobs": len(tokens),
+        "return_tokens_as_token_ids": True,
+        way: list(tokens),
+    }
+
+
+def read_token_choice(response: Any, tokens: Sequence[int]) -> Answer:
+    """[[log-probability, is argmax], ...] of `tokens`.
+
+    With `allowed_token_ids` the given token is emitted whatever it is; it is the argmax iff nothing else is listed
+    beside it as the most probable token.
+    """
+    logprobs = _choice(response)["logprobs"]
+    listed = {_token_id(text): value for text, value in logprobs["top_logprobs"][0].items()}
+    emitted = _token_id(logprobs["tokens"][0])
+    try:
+        if len(tokens) == 1:
+            best = max(listed.values())
+            return [[listed[tokens[0]], emitted == tokens[0] and listed[tokens[0]] >= best]]
+        return [[listed[token], emitted == token] for token in tokens]
+    except KeyError as e:
+        raise EngineError(f"the engine was asked for the log-probability of token {e} and did not give it") from e
+
+
+def forced_body(question: Continuation) -> dict[str, Any]:
+    """Request that makes the engine emit a continuation."""
+    return {
+        "prompt": list(question.context),
+        "max_tokens": len(question.tokens),
+        "temperature": 0.0,
+        "logprobs": 1,
+        "ignore_eos": True,
+        "return_tokens_as_token_ids": True,
+        "vllm_xargs": {FORCED_TOKENS: list(question.tokens)},
+    }
+
+
+def read_forced(response: Any, tokens: Sequence[int]) -> Answer:
+    """[[log-probability, is argmax], ...] of the emitted tokens.
+
+    Raises:
+        EngineError: the engine emitted others than it was told.
+    """
+    logprobs = _choice(response)["logprobs"]
+    emitted = [_token_id(text) for text in logprobs["tokens"]]
+    if emitted != list(tokens):
+        raise EngineError("the engine did not emit the tokens it was told to; forced decode cannot be used on it")
+    return [
+        [value, value >= max(top.values())]
+        for value, top in zip(logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
+    ]
+
+
+def prompt_logprobs_body(question: Continuation) -> dict[str, Any]:
+    """Request for the log-probabilities of the prompt's own tokens."""
+    return {
+        "prompt": [*question.context, *question.tokens],
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "prompt_logprobs": 0,
+    }
+
+
+def read_prompt_logprobs(response: Any, tokens: Sequence[int]) -> Answer:
+    """[[log-probability, is argmax], ...] of the prompt's last tokens."""
+    rows = _choice(response).get("prompt_logprobs")
+    if not rows:
+        raise EngineError("the engine was asked for prompt logprobs and gave none")
+    entries = [row[str(token)] for row, token in zip(rows[-len(tokens) :], tokens, strict=True)]
+    return [[entry["logprob"], entry["rank"] == 1] for entry in entries]
+
+
+def _is_token_choice(continuations: Sequence[Continuation]) -> bool:
+    return all(len(c.tokens) == 1 for c in continuations)
+
+
+def _choose(continuations: Sequence[Continuation], way: str, ask: Ask) -> list[Answer]:
+    """One request for each distinct context; the choices' log-probabilities in the order asked."""
+    wanted: dict[tuple[int, ...], list[int]] = {}
+    for c in continuations:
+        wanted.setdefault(c.context, []).append(c.tokens[0])
+    tables = {context: _next_token(context, list(dict.fromkeys(t)), way, ask) for context, t in wanted.items()}
+    return [[tables[c.context][c.tokens[0]]] for c in continuations]
+
+
+def _next_token(context: Sequence[int], tokens: Sequence[int], way: str, ask: Ask) -> dict[int, list[Any]]:
+    """token -> [log-probability, is argmax] after a context."""
+    width = 1 if way == "allowed_token_ids" else MAX_LOGPROB_TOKEN_IDS
+    table: dict[int, list[Any]] = {}
+    for start in range(0, len(tokens), width):
+        group = tokens[start : start + width]
+        answer = ask(token_choice_body(context, group, way), lambda r, g=group: read_token_choice(r, g))  # type: ignore[misc]
+        table.update(zip(group, answer, strict=True))
+    return table
+
+
+def _one_token_tables(
+    continuations: Sequence[Continuation], way: str, ask: Ask
+) -> dict[tuple[int, ...], dict[int, list[Any]]]:
+    """Next-token tables of every distinct prefix of the continuations: shared beginnings are asked once."""
+    wanted: dict[tuple[int, ...], list[int]] = {}
+    for c in continuations:
+        for i, token in enumerate(c.tokens):
+            wanted.setdefault(c.context + c.tokens[:i], []).append(token)
+    return {prefix: _next_token(prefix, list(dict.fromkeys(t)), way, ask) for prefix, t in wanted.items()}
+
+
+def _walk(c: Continuation, tables: dict[tuple[int, ...], dict[int, list[Any]]]) -> Answer:
+    return [tables[c.context + c.tokens[:i]][token] for i, token in enumerate(c.tokens)]
+
+
+def _forced(c: Continuation, ask: Ask) -> Answer:
+    return ask(forced_body(c), lambda response: read_forced(response, c.tokens))
+
+
+def _scored_prompt(c: Continuation, ask: Ask) -> Answer:
+    return ask(prompt_logprobs_body(c), lambda response: read_prompt_logprobs(response, c.tokens))
+
+
+def _choice(response: Any) -> Any:
+    try:
+        return response["choices"][0]
+    except (KeyError, IndexError, TypeError) as e:
+        raise EngineError(f"the engine's answer has no choices: {str(response)[:120]}") from e
+
+
+def _token_id(text: str) -> int:
+    """Token id of `token_id:<n>`; -1 for anything else."""
+    head, _, number = text.partition("token_id:")
+    return int(number) if not head and number.isdigit() else -1
