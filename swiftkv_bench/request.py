@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from swiftkv_bench import notation, plan, provenance
 from swiftkv_bench.accuracy import suites
+from swiftkv_bench.accuracy.run import Prepared
 from swiftkv_bench.engines.profiles import WITH_GPU, WITHOUT_GPU, load_profile
 from swiftkv_bench.engines.resolve import EngineConfig, EngineOptions, resolve_engines
 from swiftkv_bench.errors import InputError
@@ -52,7 +53,7 @@ class RunRequest:
     engines: tuple[EngineConfig, ...]
     plan: RunPlan
     together: bool
-    data_dir: Path | None
+    accuracy: Prepared | None = None
     workers: int = 1
 
 

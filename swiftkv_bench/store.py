@@ -70,6 +70,10 @@ class Run:
         """
         return _read_manifest(self.path)
 
+    def reopened(self) -> "Run":
+        """The run as the disk has it now."""
+        return open_run(self.path)
+
     def write_manifest(self, manifest: Manifest) -> "Run":
         """Replaces the manifest atomically; returns a fresh view of the run."""
         write_atomic(self.path / "manifest.json", _json_bytes(manifest))

@@ -1,5 +1,6 @@
 """Expansion of a grid into ordered, paired trials."""
 
+import itertools
 import math
 
 from hypothesis import given
@@ -34,7 +35,7 @@ def test_arms_alternate_and_swap_each_repeat_when_engines_run_together() -> None
 def test_one_engine_change_a_repeat_when_engines_run_in_turn() -> None:
     plan = plan_perf(_grid(2, 2, 3), ARMS, seed=0, together=False)
     arms = [t.arm for t in plan.trials]
-    assert sum(a != b for a, b in zip(arms, arms[1:], strict=False)) == 3
+    assert sum(a != b for a, b in itertools.pairwise(arms)) == 3
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.booleans(), st.integers(0, 2**31))

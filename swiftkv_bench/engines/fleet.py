@@ -49,22 +49,26 @@ class Fleet:
             EngineError: it does not start, or died more than `RESTARTS` times.
             InputError: its port is taken.
         """
+        if self.alive(arm):
+            return self._info[arm]
         if arm in self._running:
-            try:
-                self._running[arm].check_alive()
-                return self._info[arm]
-            except EngineError:
-                self._drop(arm)
-                self._restarts[arm] = self._restarts.get(arm, 0) + 1
-                if self._restarts[arm] > RESTARTS:
-                    raise
-                self._observer.note(f"the {arm} engine died and is started again")
+            self._count_death(arm)
         if not self._together:
             for other in tuple(self._running):
                 self._drop(other)
         wanted = [a for a in self._configs if a not in self._running] if self._together else [arm]
         self._start(wanted)
         return self._info[arm]
+
+    def alive(self, arm: Arm) -> bool:
+        """Whether the arm's engine is running now."""
+        if arm not in self._running:
+            return False
+        try:
+            self._running[arm].check_alive()
+        except EngineError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Ends every engine."""
@@ -78,6 +82,16 @@ class Fleet:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _count_death(self, arm: Arm) -> None:
+        self._restarts[arm] = self._restarts.get(arm, 0) + 1
+        try:
+            self._running[arm].check_alive()
+        except EngineError as e:
+            if self._restarts[arm] > RESTARTS:
+                raise
+            self._observer.note(f"the {arm} engine died and is started again ({str(e).splitlines()[0]})")
+        self._drop(arm)
 
     def _start(self, arms: Sequence[Arm]) -> None:
         for arm in arms:

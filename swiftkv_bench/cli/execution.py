@@ -1,0 +1,136 @@
+"""From flags to a finished run: builds the request, finds or makes the run folder, executes, shows."""
+
+import shlex
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from swiftkv_bench import __version__, provenance, redaction, request, runner
+from swiftkv_bench.accuracy.run import prepare_accuracy
+from swiftkv_bench.cli.options import AccuracyFlags, EngineFlags, LoadFlags, RunFlags
+from swiftkv_bench.cli.output import show, show_plan
+from swiftkv_bench.cli.progress import observer as make_observer
+from swiftkv_bench.errors import EngineError
+from swiftkv_bench.observer import Observer
+from swiftkv_bench.request import AccuracyRequest, LoadRequest, RunRequest
+from swiftkv_bench.resume import find_or_create, locked, run_id
+from swiftkv_bench.schema.base import content_hash
+from swiftkv_bench.schema.manifest import Manifest, RunPlan
+from swiftkv_bench.store import cache_dir
+
+RESULTS = Path("results")
+
+
+def execute(
+    engines: EngineFlags, run: RunFlags, *, accuracy: AccuracyFlags | None = None, load: LoadFlags | None = None
+) -> None:
+    """Runs what the flags ask for and shows its report.
+
+    Raises:
+        InputError: a flag cannot be used; nothing was started or written.
+        EngineError: an engine failed; what was measured is kept and shown.
+    """
+    with make_observer(run.quiet) as observer:
+        wanted = build_request(engines, run, observer, accuracy=accuracy, load=load)
+        manifest = new_manifest(wanted)
+        if run.dry_run:
+            show_plan(wanted, as_json=run.json)
+            return
+        place = find_or_create(manifest, run.out, RESULTS, fresh=run.fresh)
+        observer.note(f"{'resuming' if place.resumed else 'writing to'} {place.run.path}")
+        failure: EngineError | None = None
+        with locked(place.run):
+            try:
+                done = runner.execute(wanted, place.run, observer)
+            except KeyboardInterrupt:
+                observer.note(
+                    f"stopped; what is done is kept in {place.run.path}. Resume with: {_command(run, place.run.path)}"
+                )
+                raise
+            except EngineError as e:
+                failure, done = e, place.run.reopened()
+        show([done], done.path / "report", as_json=run.json, observer=observer)
+    if failure is not None:
+        raise failure
+
+
+def build_request(
+    engines: EngineFlags,
+    run: RunFlags,
+    observer: Observer,
+    *,
+    accuracy: AccuracyFlags | None,
+    load: LoadFlags | None,
+) -> RunRequest:
+    """The request that flags ask for, checked whole.
+
+    Raises:
+        InputError: a flag cannot be used.
+    """
+    profile, sentence = request.choose_profile(engines.profile)
+    observer.note(sentence)
+    arms = accuracy.arms if accuracy is not None else "both"
+    configs = request.engines_for(profile, arms, engines.options(), cache_dir())
+    together = profile.together if engines.together is None else engines.together
+    items = trials = prepared = None
+    if load is not None:
+        trials = request.perf_plan(_load(load), profile, configs[:2], seed=run.seed, together=together)
+    if accuracy is not None:
+        asked = AccuracyRequest(tuple(accuracy.suite or ()), accuracy.limit, accuracy.repeat_baseline)
+        items = request.accuracy_plan(asked, profile, configs, seed=run.seed)
+        prepared = prepare_accuracy(items, accuracy.data_dir, observer)
+    return RunRequest(
+        profile=profile,
+        engines=configs,
+        plan=RunPlan(accuracy=items, perf=trials),
+        together=together,
+        accuracy=prepared,
+        workers=1 if load is None else load.workers,
+    )
+
+
+def new_manifest(wanted: RunRequest) -> Manifest:
+    """The manifest of a run that has not started."""
+    now = datetime.now(UTC)
+    parts = "-".join(name for name in ("accuracy", "perf") if getattr(wanted.plan, name) is not None)
+    specs = tuple(config.spec for config in wanted.engines)
+    return Manifest(
+        run_id=run_id(now, wanted.profile.name, parts),
+        status="running",
+        created_utc=now.isoformat(timespec="seconds"),
+        argv=redaction.redact_command(["swiftkv-bench", *sys.argv[1:]]),
+        profile=wanted.profile.name,
+        engines=specs,
+        plan=wanted.plan,
+        plan_hash=content_hash([wanted.plan.model_dump(mode="json"), [runner.engine_key(s) for s in specs]]),
+        git=provenance.git_state(Path(__file__).parent),
+        machine=provenance.machine(),
+        packages=provenance.package_versions(),
+        harness_version=__version__,
+    )
+
+
+def _load(flags: LoadFlags) -> LoadRequest:
+    return LoadRequest(
+        suite=flags.suite,
+        input_len=tuple(flags.input_len or ()),
+        output_len=flags.output_len,
+        rate=tuple(flags.rate or ()),
+        concurrency=tuple(flags.concurrency or ()),
+        arrivals=flags.arrivals,
+        burstiness=flags.burstiness,
+        trace=flags.trace,
+        requests=flags.requests,
+        duration_s=flags.duration,
+        repeats=flags.repeats,
+        warmup_requests=flags.warmup,
+        shared_prefix=flags.shared_prefix,
+        prompts=flags.prompts,
+    )
+
+
+def _command(run: RunFlags, path: Path) -> str:
+    words = ["swiftkv-bench", *sys.argv[1:]]
+    if run.out is None:
+        words += ["--out", str(path)]
+    return shlex.join(redaction.redact_command(words))

@@ -1,0 +1,99 @@
+"""Prints what a command was asked for: a plan, or the analysis of runs and where its report lies."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from swiftkv_bench import units
+from swiftkv_bench.analysis import analyse_all
+from swiftkv_bench.estimate import CPU, GPU, Estimate, estimate
+from swiftkv_bench.observer import Observer, Silent
+from swiftkv_bench.provenance import accelerators
+from swiftkv_bench.render.report import write_report
+from swiftkv_bench.render.tables import terminal
+from swiftkv_bench.request import RunRequest
+from swiftkv_bench.store import Run
+
+
+def show(runs: Sequence[Run], folder: Path, *, as_json: bool, observer: Observer | None = None) -> None:
+    """Analyses runs, writes their report and prints the tables, or the analysis as JSON.
+
+    Raises:
+        InputError: a run cannot be read, or nothing was recorded.
+    """
+    watch = observer or Silent()
+    watch.progress("report", "analysing and drawing")
+    analysis = analyse_all(runs)
+    files = write_report(analysis, folder)
+    watch.finish("report")
+    if as_json:
+        print((folder / "summary.json").read_text())
+        return
+    terminal(analysis, Console(width=None if sys.stdout.isatty() else 140))
+    page = next(path for path in files if path.suffix == ".html")
+    print(f"report: {page}")
+
+
+def show_plan(wanted: RunRequest, *, as_json: bool) -> None:
+    """Prints what would run, in order, with a time estimate."""
+    speed = GPU if accelerators() else CPU
+    expected = estimate(wanted.plan, arms=len(wanted.engines), together=wanted.together, speed=speed)
+    if as_json:
+        content = {
+            "profile": wanted.profile.name,
+            "together": wanted.together,
+            "engines": [config.spec.model_dump(mode="json") for config in wanted.engines],
+            "plan": wanted.plan.model_dump(mode="json"),
+            "estimate_s": expected.total_s,
+        }
+        print(json.dumps(content, indent=1))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    for config in wanted.engines:
+        console.print(f"{config.spec.arm}: {config.spec.model}", highlight=False, markup=False)
+    if wanted.plan.accuracy is not None:
+        console.print(_accuracy_table(wanted))
+    if wanted.plan.perf is not None:
+        console.print(_perf_table(wanted))
+    console.print(_estimate_text(expected, wanted), highlight=False, markup=False)
+
+
+def _accuracy_table(wanted: RunRequest) -> Table:
+    plan = wanted.plan.accuracy
+    table = Table(title="Accuracy", title_justify="left")
+    for name in ("column", "task", "metric", "shots", "items"):
+        table.add_column(name, justify="right" if name in ("shots", "items") else "left")
+    for column in plan.columns if plan is not None else ():
+        items = column.documents if plan is None or plan.limit is None else min(plan.limit, column.documents)
+        table.add_row(column.title, column.task, column.metric, str(column.num_fewshot), f"{items:,}")
+    return table
+
+
+def _perf_table(wanted: RunRequest) -> Table:
+    plan = wanted.plan.perf
+    table = Table(title="Load", title_justify="left")
+    for name in ("trial", "arm", "repeat", "requests", "seed"):
+        table.add_column(name, justify="right" if name in ("repeat", "requests", "seed") else "left")
+    for trial in plan.trials if plan is not None else ():
+        point = trial.point
+        size = f"{point.requests:,}" if point.requests is not None else f"{point.duration_s:g} s"
+        table.add_row(point.point_id, trial.arm, str(trial.repeat), size, str(trial.seed))
+    return table
+
+
+def _estimate_text(expected: Estimate, wanted: RunRequest) -> str:
+    speed = expected.speed
+    parts = [f"engine starts {units.duration(expected.starts_s)}"]
+    if wanted.plan.accuracy is not None:
+        parts.append(f"accuracy {units.duration(expected.accuracy_s)}")
+    if wanted.plan.perf is not None:
+        parts.append(f"load {units.duration(expected.perf_s)}")
+    return (
+        f"estimate: {units.duration(expected.total_s)} ({', '.join(parts)}), assuming {units.duration(speed.start_s)} a "
+        f"start, {units.count(speed.prompt_tokens_per_s)} prompt and {units.count(speed.output_tokens_per_s)} output "
+        f"tokens/s, {units.duration(speed.item_s)} an item; nothing was started"
+    )

@@ -1,0 +1,69 @@
+"""How long a plan will take, before it runs: a rough figure with its assumptions named."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from swiftkv_bench.schema.accuracy import AccuracyPlan
+from swiftkv_bench.schema.manifest import RunPlan
+from swiftkv_bench.schema.perf import Point
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What is assumed of an engine."""
+
+    start_s: float
+    prompt_tokens_per_s: float
+    output_tokens_per_s: float
+    item_s: float
+
+
+CPU = Speed(start_s=45.0, prompt_tokens_per_s=4000.0, output_tokens_per_s=150.0, item_s=0.1)
+"""The embedded pair on two cores, measured on one machine: an order of magnitude, not a promise."""
+
+GPU = Speed(start_s=90.0, prompt_tokens_per_s=25_000.0, output_tokens_per_s=3000.0, item_s=0.02)
+"""8B dimensions on one H100, from the runs quoted in docs/performance.md."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds a plan is expected to take, by part."""
+
+    starts_s: float
+    accuracy_s: float
+    perf_s: float
+    speed: Speed
+
+    @property
+    def total_s(self) -> float:
+        """All parts."""
+        return self.starts_s + self.accuracy_s + self.perf_s
+
+
+def estimate(plan: RunPlan, *, arms: int, together: bool, speed: Speed) -> Estimate:
+    """Expected time of a plan at an assumed engine speed."""
+    changes = 1 if together else arms
+    if plan.perf is not None and not together:
+        order = [t.arm for t in plan.perf.trials]
+        changes += sum(a != b for a, b in pairwise(order))
+    perf = sum(trial_s(t.point, speed) for t in plan.perf.trials) if plan.perf is not None else 0.0
+    accuracy = _accuracy_s(plan.accuracy, speed) if plan.accuracy is not None else 0.0
+    return Estimate(changes * speed.start_s, accuracy, perf, speed)
+
+
+def trial_s(point: Point, speed: Speed) -> float:
+    """Expected time of one trial: the arrival window or the work, whichever is longer, and one request's time."""
+    one = point.input_len.mean / speed.prompt_tokens_per_s
+    decode = point.output_len.mean / speed.output_tokens_per_s
+    rate = point.arrivals.rate
+    requests = point.requests or math.ceil((point.duration_s or 0.0) * (rate or 1.0))
+    window = point.duration_s or (requests / rate if rate else 0.0)
+    work = requests * (one + decode)
+    return max(window, work) + (1 + point.warmup_requests) * (one + decode)
+
+
+def _accuracy_s(plan: AccuracyPlan, speed: Speed) -> float:
+    items = sum(c.documents if plan.limit is None else min(plan.limit, c.documents) for c in plan.columns)
+    repeats = len(plan.arms) + (1 if plan.repeat_baseline else 0)
+    return items * repeats * speed.item_s

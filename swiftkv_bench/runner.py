@@ -1,0 +1,152 @@
+"""Executes a plan: the only stage that touches engines, network and clocks.
+
+A trial's records are on disk when the trial ends, an item's when it is answered. An engine that dies is
+started again up to a bound; what could not be measured is recorded as such and the run goes on.
+"""
+
+from typing import Any
+
+from swiftkv_bench import units
+from swiftkv_bench.accuracy.client import Target as AccuracyTarget
+from swiftkv_bench.accuracy.run import Prepared, run_accuracy
+from swiftkv_bench.engines.base import Engine
+from swiftkv_bench.engines.fleet import Fleet
+from swiftkv_bench.engines.models import vocabulary
+from swiftkv_bench.engines.probes import probe_engine
+from swiftkv_bench.engines.resolve import EngineConfig, build
+from swiftkv_bench.errors import EngineError
+from swiftkv_bench.load.driver import run_trial
+from swiftkv_bench.load.target import Target as LoadTarget
+from swiftkv_bench.observer import Observer
+from swiftkv_bench.request import RunRequest
+from swiftkv_bench.schema.base import content_hash
+from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
+from swiftkv_bench.schema.manifest import Probe
+from swiftkv_bench.schema.perf import PerfPlan, Trial
+from swiftkv_bench.store import Run
+
+
+def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
+    """Runs what the run folder does not hold yet; returns a fresh view of the run.
+
+    Raises:
+        EngineError: an engine does not start or stays dead. What was recorded until then is kept.
+        KeyboardInterrupt: the user stopped it. Likewise.
+    """
+    execution = _Execution(request, run, observer)
+    execution.update(status="running", status_reason=None)
+    try:
+        execution.all_parts()
+    except KeyboardInterrupt:
+        execution.update(status="incomplete", status_reason="interrupted")
+        raise
+    except EngineError as e:
+        execution.update(status="incomplete", status_reason=str(e).splitlines()[0])
+        raise
+    failed = execution.failed_trials
+    reason = f"{failed} trials failed; the same command tries them again" if failed else None
+    execution.update(status="incomplete" if failed else "complete", status_reason=reason)
+    return execution.run
+
+
+class _Execution:
+    """The run folder's current manifest while a request is executed."""
+
+    def __init__(self, request: RunRequest, run: Run, observer: Observer) -> None:
+        self.request = request
+        self.run = run
+        self.observer = observer
+        self.failed_trials = 0
+
+    def update(self, **changes: Any) -> None:
+        """Replaces fields of the manifest on disk."""
+        self.run = self.run.write_manifest(self.run.manifest.model_copy(update=changes))
+
+    def all_parts(self) -> None:
+        """Accuracy, then load, on one fleet of engines."""
+        request = self.request
+        with Fleet(request.engines, self._build, together=request.together, observer=self.observer) as fleet:
+            if request.accuracy is not None:
+                arms = request.accuracy.plan.arms
+                for together in [arms] if request.together else [(arm,) for arm in arms]:
+                    self._accuracy(request.accuracy, together, fleet)
+            if request.plan.perf is not None:
+                self._perf(request.plan.perf, fleet)
+
+    def _build(self, config: EngineConfig) -> Engine:
+        return build(config, self.run.log_path(config.spec.arm), self.run.path / "scratch")
+
+    def _engine(self, arm: Arm, fleet: Fleet) -> EngineInfo:
+        """A running engine of the arm, probed once a start; what it says goes into the manifest."""
+        info = fleet.get(arm)
+        if info not in self.run.manifest.engine_info:
+            config = fleet.config(arm)
+            self.observer.progress("probes", f"probing the {arm} engine")
+            probes = probe_engine(config.spec, info, config.api_key)
+            self.observer.finish("probes")
+            self._record_probes(fleet, probes)
+        return info
+
+    def _record_probes(self, fleet: Fleet, probes: list[Probe]) -> None:
+        new = {(p.name, p.arm): p for p in probes}
+        kept = tuple(p for p in self.run.manifest.probes if (p.name, p.arm) not in new)
+        self.update(engine_info=fleet.infos, probes=kept + tuple(probes))
+        for probe in probes:
+            if probe.status == "fail":
+                self.observer.note(f"probe `{probe.name}` failed on {probe.arm}: {probe.detail}")
+
+    def _accuracy(self, prepared: Prepared, arms: tuple[Arm, ...], fleet: Fleet) -> None:
+        """Asks the arms; when an engine has died, starts it again and goes on where it stopped."""
+        while True:
+            targets = {arm: self._accuracy_target(arm, fleet) for arm in arms}
+            try:
+                self._record_probes(fleet, run_accuracy(prepared, targets, self.run.path, self.observer))
+                return
+            except EngineError:
+                if all(fleet.alive(arm) for arm in arms):
+                    raise
+
+    def _accuracy_target(self, arm: Arm, fleet: Fleet) -> AccuracyTarget:
+        info, config = self._engine(arm, fleet), fleet.config(arm)
+        return AccuracyTarget(
+            base_url=info.base_url,
+            served_model=info.served_model,
+            tokenizer=config.spec.tokenizer,
+            engine_key=engine_key(config.spec),
+            max_model_len=info.max_model_len or config.spec.max_model_len,
+            tokenizer_revision=config.spec.revision,
+            api_key=config.api_key,
+        )
+
+    def _perf(self, plan: PerfPlan, fleet: Fleet) -> None:
+        remaining = [trial for trial in plan.trials if not self.run.has_trial(trial.trial_id)]
+        done = len(plan.trials) - len(remaining)
+        if done:
+            self.observer.note(f"{done} of {len(plan.trials)} trials are there already")
+        for trial in remaining:
+            self.observer.progress("trials", f"{trial.point.point_id} on {trial.arm}", done, len(plan.trials))
+            self._trial(trial, fleet)
+            done += 1
+        self.observer.finish("trials")
+
+    def _trial(self, trial: Trial, fleet: Fleet) -> None:
+        info, config = self._engine(trial.arm, fleet), fleet.config(trial.arm)
+        size = None if config.spec.architecture is None else config.spec.architecture.get("vocab_size")
+        target = LoadTarget(
+            base_url=info.base_url,
+            model=info.served_model,
+            vocabulary=vocabulary(config.spec.tokenizer, size if isinstance(size, int) else None),
+            api_key=config.api_key,
+        )
+        record, table = run_trial(trial, target, self.observer, workers=self.request.workers)
+        self.run.write_trial(record, table)
+        if record.status == "interrupted":
+            raise KeyboardInterrupt
+        if record.status == "failed":
+            self.failed_trials += 1
+            self.observer.note(f"{trial.trial_id} failed after {units.duration(record.total_s)}: {record.reason}")
+
+
+def engine_key(spec: EngineSpec) -> str:
+    """Identity of what answers: model, revision and every engine setting; not where it listens."""
+    return content_hash(spec.model_dump(mode="json", exclude={"port", "url"}))
