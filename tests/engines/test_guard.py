@@ -25,7 +25,10 @@ def _alive(pid: int) -> bool:
 
 
 def _start(*command: str, grace_s: float = 15.0) -> "subprocess.Popen[bytes]":
-    program = f"import sys\nfrom swiftkv_bench.engines import guard\nguard.GRACE_S = {grace_s}\nsys.exit(guard.main(sys.argv[1:]))"
+    program = (
+        f"import sys; from swiftkv_bench.engines import guard; guard.GRACE_S = {grace_s}; "
+        "sys.exit(guard.main(sys.argv[1:]))"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", program, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
