@@ -1,0 +1,136 @@
+"""What `doctor` checks: the machine, the packages, the models, and running engines through their probes."""
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from swiftkv_bench import provenance, request, units
+from swiftkv_bench.cli.options import EngineFlags
+from swiftkv_bench.cli.progress import observer as make_observer
+from swiftkv_bench.engines.fleet import Fleet
+from swiftkv_bench.engines.probes import probe_engine
+from swiftkv_bench.engines.resolve import EngineConfig, build
+from swiftkv_bench.errors import EngineError, RegressionError
+from swiftkv_bench.observer import Observer
+from swiftkv_bench.store import cache_dir
+
+BREAKING = ("torchvision", "torchaudio", "torchcodec")
+NEEDED = {"vllm": "engines on this machine", "transformers": "tokenisers", "lm_eval": "accuracy suites"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's report."""
+
+    status: Literal["ok", "warning", "problem"]
+    what: str
+    detail: str
+    repair: str | None = None
+
+
+def diagnose(flags: EngineFlags, *, start_engines: bool, as_json: bool) -> None:
+    """Prints the findings.
+
+    Raises:
+        RegressionError: a finding is a problem.
+        InputError: the flags cannot be used.
+    """
+    with make_observer(quiet=as_json) as observer:
+        findings = machine_findings() + package_findings()
+        profile, sentence = request.choose_profile(flags.profile)
+        findings.append(Finding("ok", "profile", sentence))
+        configs = request.engines_for(profile, "both", flags.options(), cache_dir())
+        together = profile.together if flags.together is None else flags.together
+        if start_engines:
+            findings += engine_findings(configs, together, observer)
+    _print(findings, as_json=as_json)
+    problems = [f for f in findings if f.status == "problem"]
+    if problems:
+        raise RegressionError(f"{len(problems)} of {len(findings)} checks found a problem; see above")
+
+
+def machine_findings() -> list[Finding]:
+    """Processors, memory, GPUs, open files."""
+    machine = provenance.machine()
+    found = [
+        Finding("ok", "machine", f"{machine.cpu or 'unknown CPU'}, {machine.logical_cpus} processors, "
+                f"{units.size(machine.memory_bytes)}, {machine.platform}"),
+    ]  # fmt: skip
+    for gpu in machine.accelerators:
+        found.append(Finding("ok", "GPU", f"{gpu.name}, {units.size(gpu.memory_bytes)}, driver {gpu.driver}"))
+    if machine.logical_cpus < 2:
+        found.append(
+            Finding("warning", "processors", "the load generator shares its only processor with the engines",
+                    "expect late sends; use a machine with at least 2 processors")
+        )  # fmt: skip
+    load = os.getloadavg()[0]
+    if load > machine.logical_cpus / 2:
+        found.append(
+            Finding("warning", "load", f"load average {load:.1f} before anything was started",
+                    "stop other work: it moves every latency measured here")
+        )  # fmt: skip
+    return found
+
+
+def package_findings() -> list[Finding]:
+    """Packages that are needed, and those that break a text engine."""
+    found = []
+    for name, purpose in NEEDED.items():
+        if importlib.util.find_spec(name) is None:
+            found.append(
+                Finding("warning", name, f"not installed: no {purpose}", f"install {name}, or name --python / a URL")
+            )
+        else:
+            version = provenance.package_versions().get(name) or provenance.package_versions().get(f"{name}-cpu")
+            found.append(Finding("ok", name, version or "installed"))
+    for name in BREAKING:
+        if importlib.util.find_spec(name) is not None and not provenance.accelerators():
+            found.append(
+                Finding("warning", name, "installed, and a text engine needs it not; a CUDA build beside a CPU torch "
+                        "breaks transformers", f"{sys.executable} -m pip uninstall {name}")
+            )  # fmt: skip
+    return found
+
+
+def engine_findings(configs: tuple[EngineConfig, ...], together: bool, observer: Observer) -> list[Finding]:
+    """Starts every engine, probes it, stops it."""
+    found: list[Finding] = []
+    with tempfile.TemporaryDirectory(prefix="swiftkv-bench-doctor-") as folder:
+
+        def make(config: EngineConfig):  # type: ignore[no-untyped-def]  # the engine protocol, inferred
+            return build(config, Path(folder) / "logs" / f"{config.spec.arm}.log", Path(folder))
+
+        with Fleet(configs, make, together=together, observer=observer) as fleet:
+            for config in configs:
+                arm = config.spec.arm
+                try:
+                    info = fleet.get(arm)
+                except EngineError as e:
+                    found.append(Finding("problem", f"{arm} engine", str(e)))
+                    continue
+                started = "attached" if info.start_s is None else f"ready after {units.duration(info.start_s)}"
+                found.append(Finding("ok", f"{arm} engine", f"{config.spec.model}, version {info.version}, {started}"))
+                for probe in probe_engine(config.spec, info, config.api_key):
+                    status: Literal["ok", "warning", "problem"] = (
+                        "ok" if probe.status == "pass" else "problem" if probe.status == "fail" else "warning"
+                    )
+                    found.append(Finding(status, f"{arm}: {probe.name}", probe.detail))
+    return found
+
+
+def _print(findings: list[Finding], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(f) for f in findings], indent=1))
+        return
+    console = Console(highlight=False)
+    marks = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+    for f in findings:
+        console.print(marks[f.status], end=" ")
+        console.print(f"{f.what}: {f.detail}" + (f" — {f.repair}" if f.repair else ""), markup=False)
