@@ -92,8 +92,8 @@ def _estimate_text(expected: Estimate, wanted: RunRequest) -> str:
         parts.append(f"accuracy {units.duration(expected.accuracy_s)}")
     if wanted.plan.perf is not None:
         parts.append(f"load {units.duration(expected.perf_s)}")
-    return (
-        f"estimate: {units.duration(expected.total_s)} ({', '.join(parts)}), "
-        f"assuming {units.duration(speed.start_s)} a start, {units.count(speed.prompt_tokens_per_s)} prompt and {units.count(speed.output_tokens_per_s)} output "
-        f"tokens/s, {units.duration(speed.item_s)} an item; nothing was started"
+    tokens = (
+        f"{units.count(speed.prompt_tokens_per_s)} prompt and {units.count(speed.output_tokens_per_s)} output tokens/s"
     )
+    assumed = f"{units.duration(speed.start_s)} a start, {tokens}, {units.duration(speed.item_s)} an item"
+    return f"estimate: {units.duration(expected.total_s)} ({', '.join(parts)}), assuming {assumed}; nothing was started"
