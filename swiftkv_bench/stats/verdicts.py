@@ -1,0 +1,84 @@
+"""Three-valued verdicts: an interval against a margin, and the correction over several claims."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scipy import stats
+
+from swiftkv_bench.stats.items import ALPHA, POWER, ItemDelta
+
+
+class Verdict(StrEnum):
+    """Outcome of a comparison."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Whether a drop is within a margin.
+
+    Attributes:
+        verdict: PASS when the lower bound is above −margin, FAIL when the upper bound is below it, else INCONCLUSIVE.
+        margin: share of one, positive.
+        low, high: one-sided bounds at `alpha` each; None without a standard error.
+        p_fail: one-sided p of "the drop is at most the margin": small means a drop beyond it. Input to Holm.
+        n_to_decide: items that would decide with 80 % power if the true delta were the one seen; None when decided,
+            when it sits on the margin, or without a standard error.
+    """
+
+    verdict: Verdict
+    margin: float
+    alpha: float
+    low: float | None
+    high: float | None
+    p_fail: float | None
+    n_to_decide: int | None
+
+
+def non_inferiority(delta: ItemDelta, margin: float, alpha: float = ALPHA) -> NonInferiority:
+    """Verdict on a paired difference against a margin (> 0)."""
+    bounds = delta.bound(alpha)
+    if bounds is None or delta.stderr is None:
+        return NonInferiority(Verdict.INCONCLUSIVE, margin, alpha, None, None, None, None)
+    low, high = bounds
+    if low > -margin:
+        verdict = Verdict.PASS
+    elif high < -margin:
+        verdict = Verdict.FAIL
+    else:
+        verdict = Verdict.INCONCLUSIVE
+    distance = delta.delta + margin
+    needed = None
+    if verdict is Verdict.INCONCLUSIVE and distance != 0:
+        z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER))
+        if delta.stderr > 0:
+            needed = math.ceil(delta.n * (z * delta.stderr / distance) ** 2)
+        else:
+            needed = math.ceil(float(stats.norm.ppf(1 - alpha)) ** 2 * (1 - margin) / margin)
+        needed = max(needed, delta.n + 1)
+    p_fail = delta.p_at_most(-margin)
+    return NonInferiority(verdict, margin, alpha, low, high, p_fail, needed)
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's step-down adjusted p values, in the order given (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return tuple(adjusted)
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """FAIL if any fails, else INCONCLUSIVE if any is or there is none, else PASS."""
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL
+    if not verdicts or Verdict.INCONCLUSIVE in verdicts:
+        return Verdict.INCONCLUSIVE
+    return Verdict.PASS
