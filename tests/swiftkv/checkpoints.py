@@ -140,7 +140,7 @@ def _weights(spec: CheckpointSpec) -> dict[str, torch.Tensor]:
     def projections(attention: str, suffix: str, kinds: str) -> None:
         for kind in kinds:
             heads = spec.heads if kind == "q" else spec.kv_heads
-            gain = 1.0 if kind == "v" else 2.0
+            gain = 1.0 if kind == "v" else 1.5
             linear(f"{attention}.{kind}_proj{suffix}", heads * spec.head_dim, spec.hidden, gain)
 
     embedding = torch.randn(spec.vocab, spec.hidden, generator=generator)
@@ -154,7 +154,7 @@ def _weights(spec: CheckpointSpec) -> dict[str, torch.Tensor]:
         if index >= first:
             owns = (index - first) % spec.group_size == 0
             projections(f"{layer}.self_attn", "_swiftkv", "qkv" if owns else "q")
-        linear(f"{layer}.self_attn.o_proj", spec.hidden, spec.heads * spec.head_dim, 2.0)
+        linear(f"{layer}.self_attn.o_proj", spec.hidden, spec.heads * spec.head_dim)
         linear(f"{layer}.mlp.gate_proj", spec.intermediate, spec.hidden)
         linear(f"{layer}.mlp.up_proj", spec.intermediate, spec.hidden)
         linear(f"{layer}.mlp.down_proj", spec.hidden, spec.intermediate)
