@@ -1,9 +1,10 @@
 """The tokenizer folder files of the embedded pair: Llama 3's special tokens and chat format over a BPE.
 
-Leaves training of the merges to ``train``.
+Leaves the choice of the words to ``vocabulary``.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,15 @@ def byte_alphabet() -> list[str]:
     return [characters[byte] for byte in range(256)]
 
 
-def tokenizer_json(merges: list[tuple[str, str]]) -> dict[str, Any]:
-    """Content of ``tokenizer.json``: byte-level BPE with the given merges, one token per digit.
+def tokenizer_json(words: Sequence[str]) -> dict[str, Any]:
+    """Content of ``tokenizer.json``: byte-level BPE in which each given word is one token, as is each digit.
 
-    Ids: special tokens, the 256 bytes, then one token per merge. Every text has an encoding; encoding with
-    special tokens puts ``<|begin_of_text|>`` in front.
+    Words are written in the byte alphabet (a leading space is ``Ġ``). Like Llama 3's tokenizer it looks a
+    word up before it merges; there are no merges, so any other word becomes bytes and every text has an
+    encoding. Ids: special tokens, the 256 bytes, the words. Encoding with special tokens puts
+    ``<|begin_of_text|>`` in front.
     """
-    vocabulary = [*SPECIAL_TOKENS, *byte_alphabet(), *("".join(merge) for merge in merges)]
+    vocabulary = [*SPECIAL_TOKENS, *byte_alphabet(), *words]
     begin = SPECIAL_TOKEN_IDS[BEGIN_OF_TEXT]
     return {
         "version": "1.0",
@@ -93,9 +96,9 @@ def tokenizer_json(merges: list[tuple[str, str]]) -> dict[str, Any]:
             "end_of_word_suffix": None,
             "fuse_unk": False,
             "byte_fallback": False,
-            "ignore_merges": False,
+            "ignore_merges": True,
             "vocab": {token: index for index, token in enumerate(vocabulary)},
-            "merges": [list(merge) for merge in merges],
+            "merges": [],
         },
     }
 

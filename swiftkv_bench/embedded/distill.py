@@ -1,0 +1,77 @@
+"""SwiftKV's knowledge-preserving self-distillation: a Llama teaches its own rewired twin.
+
+As published (arXiv 2410.03960, section 3.3): the base stays frozen; the twin's norm and its Q, K and V
+projections of the later layers start from the base and learn to give the base's output. The loss is the KL
+divergence of the next-token distributions at a temperature, plus the squared error of the last hidden state.
+Leaves data to ``batches`` and the loop's bookkeeping to ``schedule``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from swiftkv_bench.embedded.architecture import swiftkv_sources
+from swiftkv_bench.embedded.model import Llama
+
+
+@dataclass(frozen=True)
+class DistillationLoss:
+    """Weights of the two terms.
+
+    Attributes:
+        temperature: both distributions are softened by it; the term is multiplied by its square so that its
+            gradient keeps its size (Hinton et al., arXiv 1503.02531).
+        hidden_weight: of the mean squared error between the last hidden states, each scaled to unit mean square.
+    """
+
+    temperature: float = 2.0
+    hidden_weight: float = 1.0
+
+
+def rewired(base: Llama, num_key_value_layers: int) -> Llama:
+    """The undistilled twin: the base's weights, its SwiftKV parameters copied from where they start."""
+    twin = Llama(base.shape, num_key_value_layers)
+    weights = base.state_dict()
+    sources = swiftkv_sources(base.shape.num_hidden_layers, num_key_value_layers)
+    twin.load_state_dict(weights | {name: weights[source] for name, source in sources.items()})
+    return twin.to(base.model.embed_tokens.weight.device)
+
+
+def freeze_base(twin: Llama) -> list[torch.nn.Parameter]:
+    """Leave only the SwiftKV parameters trainable, and return them."""
+    trainable = []
+    for name, parameter in twin.named_parameters():
+        learns = "swiftkv" in name
+        parameter.requires_grad_(learns)
+        if learns:
+            trainable.append(parameter)
+    return trainable
+
+
+def swiftkv_parameters(twin: Llama) -> dict[str, Tensor]:
+    """What a twin has and its base has not."""
+    return {name: tensor for name, tensor in twin.state_dict().items() if "swiftkv" in name}
+
+
+def distillation_loss(twin: Llama, ids: Tensor, weights: Tensor, loss: DistillationLoss) -> Tensor:
+    """Weighted mean of the loss per position.
+
+    ``weights[b, t]`` is the weight of predicting token t of row b; both arguments have shape (batch, tokens).
+    """
+    with torch.no_grad():
+        shared = twin.early(ids)
+        taught = twin.late(shared, swiftkv=False)
+        target = functional.log_softmax(twin.logits(taught)[:, :-1].float() / loss.temperature, dim=-1)
+    learned = twin.late(shared, swiftkv=True)
+    given = functional.log_softmax(twin.logits(learned)[:, :-1].float() / loss.temperature, dim=-1)
+    divergence = functional.kl_div(given, target, reduction="none", log_target=True).sum(-1)
+    distance = (_unit(learned) - _unit(taught)).square().mean(-1)[:, :-1]
+    per_position = loss.temperature**2 * divergence + loss.hidden_weight * distance
+    wanted = weights[:, 1:]
+    return (per_position * wanted).sum() / wanted.sum()
+
+
+def _unit(hidden: Tensor) -> Tensor:
+    return functional.rms_norm(hidden.float(), (hidden.shape[-1],))

@@ -1,0 +1,169 @@
+"""Llama and SwiftKV forward passes in plain PyTorch: for training, and as a reference for engines.
+
+All tokens run through all layers, which gives the numbers that a skipping engine must give for the tokens it
+computes. No cache; rows are right-padded, so causality keeps padding out of every real position.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from swiftkv_bench.embedded.architecture import ModelShape
+
+
+class Rotary:
+    """Rotary position embedding, halves rotated against each other as in Llama."""
+
+    def __init__(self, shape: ModelShape, length: int, device: torch.device) -> None:
+        exponent = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
+        angles = torch.outer(torch.arange(length, dtype=torch.float64), shape.rope_theta**-exponent)
+        angles = torch.cat([angles, angles], dim=-1)
+        self._cos = angles.cos().float().to(device)
+        self._sin = angles.sin().float().to(device)
+
+    def __call__(self, heads: Tensor) -> Tensor:
+        """Rotate ``heads``, shape (batch, heads, tokens, head_dim), positions from 0."""
+        first, second = heads.chunk(2, dim=-1)
+        turned = torch.cat([-second, first], dim=-1)
+        return heads * self._cos.to(heads.dtype) + turned * self._sin.to(heads.dtype)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm with a learned scale."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self._eps = eps
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return functional.rms_norm(hidden, (hidden.shape[-1],), self.weight.to(hidden.dtype), self._eps)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention; a later layer also holds its SwiftKV projections."""
+
+    def __init__(self, shape: ModelShape, later: bool) -> None:
+        super().__init__()
+        self._shape = shape
+        hidden, query, kv = shape.hidden_size, shape.query_size, shape.key_value_size
+        self.q_proj = nn.Linear(hidden, query, bias=False)
+        self.k_proj = nn.Linear(hidden, kv, bias=False)
+        self.v_proj = nn.Linear(hidden, kv, bias=False)
+        self.o_proj = nn.Linear(query, hidden, bias=False)
+        if later:
+            self.q_proj_swiftkv = nn.Linear(hidden, query, bias=False)
+            self.k_proj_swiftkv = nn.Linear(hidden, kv, bias=False)
+            self.v_proj_swiftkv = nn.Linear(hidden, kv, bias=False)
+
+    def forward(self, hidden: Tensor, rotary: Rotary, source: Tensor | None) -> Tensor:
+        """Attend; with ``source`` K and V are projected from it by the SwiftKV weights."""
+        if source is None:
+            query, key, value = self.q_proj(hidden), self.k_proj(hidden), self.v_proj(hidden)
+        else:
+            query = self.q_proj_swiftkv(hidden)
+            key, value = self.k_proj_swiftkv(source), self.v_proj_swiftkv(source)
+        attended = functional.scaled_dot_product_attention(
+            rotary(self._heads(query)),
+            rotary(self._heads(key)),
+            self._heads(value),
+            is_causal=True,
+            enable_gqa=True,
+        )
+        return cast(Tensor, self.o_proj(attended.transpose(1, 2).flatten(2)))
+
+    def _heads(self, projected: Tensor) -> Tensor:
+        return projected.view(*projected.shape[:-1], -1, self._shape.head_dim).transpose(1, 2)
+
+
+class MLP(nn.Module):
+    """Gated feed-forward block."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return cast(Tensor, self.down_proj(functional.silu(self.gate_proj(hidden)) * self.up_proj(hidden)))
+
+
+class DecoderLayer(nn.Module):
+    """One layer: attention and feed-forward, each behind a norm and added to its input."""
+
+    def __init__(self, shape: ModelShape, later: bool) -> None:
+        super().__init__()
+        self.self_attn = Attention(shape, later)
+        self.mlp = MLP(shape)
+        self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+
+    def forward(self, hidden: Tensor, rotary: Rotary, source: Tensor | None) -> Tensor:
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotary, source)
+        return hidden + cast(Tensor, self.mlp(self.post_attention_layernorm(hidden)))
+
+
+class Decoder(nn.Module):
+    """The part of a checkpoint below ``model.``."""
+
+    def __init__(self, shape: ModelShape, num_key_value_layers: int | None) -> None:
+        super().__init__()
+        first_later = shape.num_hidden_layers if num_key_value_layers is None else num_key_value_layers
+        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.layers = nn.ModuleList(
+            DecoderLayer(shape, later=layer >= first_later) for layer in range(shape.num_hidden_layers)
+        )
+        self.norm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+        if num_key_value_layers is not None:
+            self.norm_swiftkv = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
+
+
+class Llama(nn.Module):
+    """A Llama whose later layers can also run as SwiftKV; parameter names are those of the checkpoints."""
+
+    def __init__(self, shape: ModelShape, num_key_value_layers: int | None = None) -> None:
+        super().__init__()
+        self.shape = shape
+        self.num_key_value_layers = num_key_value_layers
+        self.model = Decoder(shape, num_key_value_layers)
+        self._rotary: Rotary | None = None
+        self._rotary_length = 0
+
+    def early(self, ids: Tensor) -> Tensor:
+        """Hidden state after the layers that compute their own K and V; (batch, tokens) to (.., hidden)."""
+        rotary = self._rotary_for(ids.shape[1])
+        hidden: Tensor = self.model.embed_tokens(ids)
+        for layer in self.model.layers[: self.num_key_value_layers]:
+            hidden = layer(hidden, rotary, None)
+        return hidden
+
+    def late(self, hidden: Tensor, swiftkv: bool) -> Tensor:
+        """Hidden state after the later layers, before the last norm."""
+        rotary = self._rotary_for(hidden.shape[1])
+        source = self.model.norm_swiftkv(hidden) if swiftkv else None
+        if self.num_key_value_layers is not None:
+            for layer in self.model.layers[self.num_key_value_layers :]:
+                hidden = layer(hidden, rotary, source)
+        return hidden
+
+    def hidden(self, ids: Tensor, swiftkv: bool | None = None) -> Tensor:
+        """Hidden state before the last norm; SwiftKV by default where the model has it."""
+        use_swiftkv = self.num_key_value_layers is not None if swiftkv is None else swiftkv
+        return self.late(self.early(ids), use_swiftkv)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the next token from hidden states before the last norm."""
+        return functional.linear(self.model.norm(hidden), self.model.embed_tokens.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits of every position, shape (batch, tokens, vocabulary)."""
+        return self.logits(self.hidden(ids))
+
+    def _rotary_for(self, length: int) -> Rotary:
+        device = self.model.embed_tokens.weight.device
+        if self._rotary is None or self._rotary_length != length:
+            self._rotary, self._rotary_length = Rotary(self.shape, length, device), length
+        return self._rotary
