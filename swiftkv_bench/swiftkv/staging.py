@@ -16,6 +16,7 @@ ENTRY_POINTS = {
     "vllm.general_plugins": {"swiftkv": "swiftkv_bench.swiftkv:register"},
     "vllm.logits_processors": {
         "swiftkv_prompt_logprobs": "swiftkv_bench.swiftkv.tracker:PromptLogprobsTracker",
+        "swiftkv_forced_tokens": "swiftkv_bench.swiftkv.forced:ForcedTokens",
     },
 }
 """The groups and entry points that vLLM looks for; the same as in ``pyproject.toml``."""

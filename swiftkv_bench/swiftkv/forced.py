@@ -1,0 +1,106 @@
+"""Forced decode: an engine emits the tokens a request names and reports the log-probability of each.
+
+The exact way to score a given text on an engine that skips layers for prompt tokens: every scored token is a
+decoded one, the context may come from the prefix cache, and vLLM takes raw log-probabilities before logits
+processors run. A request asks for it with ``vllm_xargs={"swiftkv_forced_tokens": [...]}``; all other requests
+are untouched. Loaded into every vLLM of the environment by its entry point, for any model.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from swiftkv_bench.swiftkv.compat import logits_processor_bases
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["FORCED_TOKENS", "ForcedTokens"]
+
+FORCED_TOKENS = "swiftkv_forced_tokens"
+
+
+class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
+    """Leaves one token possible in the rows of requests that name their tokens."""
+
+    def __init__(self, _vllm_config: Any, *runner_specific: Any) -> None:
+        # V1: row -> (tokens to emit, the request's growing list of emitted tokens).
+        self._rows: dict[int, tuple[Sequence[int], Sequence[int]]] = {}
+        # V2: slot -> tokens to emit; the runner's own buffers tell how far each request is.
+        self._slots: dict[int, Sequence[int]] = {}
+        self._requests: Any = runner_specific[0] if runner_specific else None
+
+    @classmethod
+    def validate_params(cls, sampling_params: Any) -> None:
+        """Refuse what cannot be emitted, when the request arrives.
+
+        Raises:
+            ValueError: the tokens are no list of token ids, or fewer than the tokens to generate.
+        """
+        tokens = _forced_tokens(sampling_params)
+        if tokens is None:
+            return
+        if not isinstance(tokens, list) or not tokens or not all(isinstance(t, int) and t >= 0 for t in tokens):
+            raise ValueError(f"{FORCED_TOKENS} must be a list of token ids, not empty; found {tokens!r}")
+        if sampling_params.max_tokens != len(tokens):
+            raise ValueError(
+                f"{FORCED_TOKENS} holds {len(tokens)} tokens but max_tokens is {sampling_params.max_tokens}; "
+                f"make them equal"
+            )
+
+    def is_argmax_invariant(self) -> bool:
+        """False: greedy sampling must see the changed logits."""
+        return False
+
+    def update_state(self, batch_update: Any) -> None:
+        """V1 runner, once before every forward: follow requests through the persistent batch's rows."""
+        from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+
+        def state(params: Any, _prompt: Any, output: Sequence[int]) -> tuple[Sequence[int], Sequence[int]] | None:
+            tokens = _forced_tokens(params)
+            return None if tokens is None else (tokens, output)
+
+        process_dict_updates(self._rows, batch_update, state)
+
+    def add_request(self, req_idx: int, sampling_params: Any) -> bool:
+        """V2 runner: a request enters slot ``req_idx``. Returns whether its logits are changed."""
+        tokens = _forced_tokens(sampling_params)
+        if tokens is None:
+            self._slots.pop(req_idx, None)
+            return False
+        self._slots[req_idx] = tokens
+        return True
+
+    def apply(self, logits: "torch.Tensor", context: Any = None) -> "torch.Tensor":
+        """Change the rows of forced requests in place, shape (rows, vocabulary)."""
+        wanted = self._wanted_v1() if context is None else self._wanted_v2(context)
+        if wanted:
+            import torch
+
+            rows = torch.tensor(list(wanted), device=logits.device)
+            tokens = torch.tensor(list(wanted.values()), device=logits.device)
+            logits[rows] = float("-inf")
+            logits[rows, tokens] = 0.0
+        return logits
+
+    def _wanted_v1(self) -> dict[int, int]:
+        """Row -> token to emit now. Under asynchronous scheduling placeholders stand for emitted tokens."""
+        return {row: tokens[len(output)] for row, (tokens, output) in self._rows.items() if len(output) < len(tokens)}
+
+    def _wanted_v2(self, context: Any) -> dict[int, int]:
+        """The same from the runner's buffers; without speculative decoding there is one row a request."""
+        if not self._slots:
+            return {}
+        wanted = {}
+        for row, slot in enumerate(context.idx_mapping_np.tolist()):
+            tokens = self._slots.get(slot)
+            if tokens is None:
+                continue
+            emitted = int(context.seq_lens_upper_bound_np[row]) - int(self._requests.prompt_len.np[slot])
+            if 0 <= emitted < len(tokens):
+                wanted[row] = tokens[emitted]
+        return wanted
+
+
+def _forced_tokens(params: Any) -> Any:
+    extra = getattr(params, "extra_args", None)
+    return extra.get(FORCED_TOKENS) if extra else None
