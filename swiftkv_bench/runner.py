@@ -7,8 +7,8 @@ started again up to a bound; what could not be measured is recorded as such and 
 from typing import Any
 
 from swiftkv_bench import units
-from swiftkv_bench.accuracy.client import Target as AccuracyTarget
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
+from swiftkv_bench.accuracy.target import Target as AccuracyTarget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
 from swiftkv_bench.engines.models import vocabulary

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from swiftkv_bench.accuracy.client import Client, LostError, Target
 from swiftkv_bench.accuracy.items import Continuation
 from swiftkv_bench.accuracy.scoring import (
     COMPLETIONS,
@@ -23,6 +22,8 @@ from swiftkv_bench.accuracy.scoring import (
     read_token_choice,
     token_choice_body,
 )
+from swiftkv_bench.accuracy.target import Target
+from swiftkv_bench.engines.client import Client, LostError
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe

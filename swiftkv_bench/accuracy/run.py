@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from swiftkv_bench.accuracy.client import Target
 from swiftkv_bench.accuracy.data import MissingDataError
 from swiftkv_bench.accuracy.items import Item, build_items, in_waves, sample
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import ItemLog, Recorder, StatusFile
 from swiftkv_bench.accuracy.session import Session, Tally
+from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
 from swiftkv_bench.errors import InputError, ProbeError
 from swiftkv_bench.observer import Observer

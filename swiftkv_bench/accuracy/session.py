@@ -9,12 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from swiftkv_bench.accuracy.client import Client, Target
 from swiftkv_bench.accuracy.items import Continuation, Item
 from swiftkv_bench.accuracy.journal import Journal, answer_key
 from swiftkv_bench.accuracy.probes import probe_abilities
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.scoring import COMPLETIONS, Abilities, Answer, answer_questions
+from swiftkv_bench.accuracy.target import Target
+from swiftkv_bench.engines.client import Client
 from swiftkv_bench.schema.accuracy import ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe

@@ -1,13 +1,12 @@
-"""A blocking HTTP client for scoring: one kept-alive connection a thread, bounded retries on connection loss.
+"""A blocking HTTP client for probes and scoring: one kept-alive connection a thread, bounded retries.
 
-Latency is not measured here, so it stays simple; the load generator has a client of its own.
+Latency is not measured with it, so it stays simple; the load generator has a client of its own.
 """
 
 import http.client
 import json
 import ssl
 import threading
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,33 +17,6 @@ RETRY_DELAYS_S = (0.2, 1.0, 3.0)
 
 _RETRIED_STATUS = frozenset({502, 503, 504})
 _CONNECTION_LOST = (ConnectionError, http.client.HTTPException, TimeoutError, ssl.SSLError, OSError)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A running engine of one arm and what must be known to ask it.
-
-    Attributes:
-        base_url: scheme, host and port, without `/v1`.
-        served_model: model name to send.
-        tokenizer: Hugging Face id or folder of the tokenizer.
-        engine_key: identity of model, revision and engine configuration; part of every journal key.
-        max_model_len: context length, tokens.
-        api_key: bearer token; never recorded.
-    """
-
-    base_url: str
-    served_model: str
-    tokenizer: str
-    engine_key: str
-    max_model_len: int
-    tokenizer_revision: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-
-    @property
-    def tokenization(self) -> tuple[str, str | None, int]:
-        """What a prompt's token ids depend on."""
-        return self.tokenizer, self.tokenizer_revision, self.max_model_len
 
 
 class RefusedError(EngineError):
