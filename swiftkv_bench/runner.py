@@ -6,7 +6,6 @@ started again up to a bound; what could not be measured is recorded as such and 
 
 from typing import Any
 
-from swiftkv_bench import units
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
 from swiftkv_bench.engines.base import Engine
@@ -15,14 +14,15 @@ from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.probes import probe_engine
 from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError
-from swiftkv_bench.load.driver import run_trial
+from swiftkv_bench.load import server_metrics
+from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
 from swiftkv_bench.load.target import Target as LoadTarget
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import RunRequest
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Probe
-from swiftkv_bench.schema.perf import PerfPlan, Trial
+from swiftkv_bench.schema.perf import STATUS, PerfPlan, Trial, TrialRecord, TrialStatus
 from swiftkv_bench.store import Run
 
 
@@ -130,21 +130,67 @@ class _Execution:
         self.observer.finish("trials")
 
     def _trial(self, trial: Trial, fleet: Fleet) -> None:
-        info, config = self._engine(trial.arm, fleet), fleet.config(trial.arm)
+        """Runs one trial and puts it on disk; a trial that cannot be run is recorded as failed."""
+        target = self._load_target(trial.arm, fleet)
+        edges = Edges(target)
+        options = Options(workers=self.request.workers)
+        try:
+            done = run_trial(trial, target, self.observer, options=options, window=edges)
+        except TrialInterruptedError as e:
+            self._write(trial, e.run, edges, "interrupted", "stopped by the user")
+            raise
+        except EngineError as e:
+            self.failed_trials += 1
+            self.observer.note(f"{trial.trial_id} failed: {e}")
+            return
+        if (done.table.status == STATUS.index("ok")).any():
+            self._write(trial, done, edges, "complete", None)
+            return
+        reason = f"no request succeeded; the first error: {next(iter(done.table.errors.values()), 'none')}"
+        self.failed_trials += 1
+        self.observer.note(f"{trial.trial_id} failed: {reason}")
+        self._write(trial, done, edges, "failed", reason)
+
+    def _write(self, trial: Trial, done: TrialRun, edges: "Edges", status: TrialStatus, reason: str | None) -> None:
+        record = TrialRecord(
+            trial=trial,
+            status=status,
+            reason=reason,
+            started_utc=done.started_utc,
+            window_s=done.window_s,
+            total_s=done.total_s,
+            client=done.client,
+            server_before=edges.before,
+            server_after=edges.after,
+        )
+        self.run.write_trial(record, done.table)
+
+    def _load_target(self, arm: Arm, fleet: Fleet) -> LoadTarget:
+        info, config = self._engine(arm, fleet), fleet.config(arm)
         size = None if config.spec.architecture is None else config.spec.architecture.get("vocab_size")
-        target = LoadTarget(
+        return LoadTarget(
             base_url=info.base_url,
             model=info.served_model,
             vocabulary=vocabulary(config.spec.tokenizer, size if isinstance(size, int) else None),
             api_key=config.api_key,
         )
-        record, table = run_trial(trial, target, self.observer, workers=self.request.workers)
-        self.run.write_trial(record, table)
-        if record.status == "interrupted":
-            raise KeyboardInterrupt
-        if record.status == "failed":
-            self.failed_trials += 1
-            self.observer.note(f"{trial.trial_id} failed after {units.duration(record.total_s)}: {record.reason}")
+
+
+class Edges:
+    """Reads the server's own counters at the edges of a trial's measurement."""
+
+    def __init__(self, target: LoadTarget) -> None:
+        self._target = target
+        self.before: dict[str, float] = {}
+        self.after: dict[str, float] = {}
+
+    def opens(self) -> None:
+        """After the warm-up."""
+        self.before = server_metrics.read(self._target)
+
+    def closes(self) -> None:
+        """After the last measured response."""
+        self.after = server_metrics.read(self._target)
 
 
 def engine_key(spec: EngineSpec) -> str:

@@ -17,6 +17,8 @@ from swiftkv_bench.schema.engine import Arm
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
+SmallInt = npt.NDArray[np.signedinteger[Any]]
+"""Any signed integer type: at one value a token, int16 keeps a million requests in memory."""
 
 
 class Arrivals(Record):
@@ -85,12 +87,15 @@ class Trial(Record):
     seed: int = Field(description="seed of schedule and prompts", ge=0)
 
 
-RequestStatus = Literal["ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled"]
+RequestStatus = Literal[
+    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled", "engine-error"
+]
 """`ok`: finished as the protocol says. `truncated`: the stream ended without its end marker. `malformed`: a
-chunk that is no JSON. `stalled`: idle timeout. `cancelled`: the run was stopped first."""
+chunk that is no JSON. `stalled`: idle timeout. `cancelled`: the run was stopped first. `engine-error`: HTTP 200, then
+an error in the body."""
 
 STATUS: tuple[RequestStatus, ...] = (
-    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled",
+    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled", "engine-error",
 )  # fmt: skip
 """Order of the codes in `RequestTable.status`; only ever appended to."""
 
@@ -127,8 +132,8 @@ class RequestTable:
     """shape (n + 1,): chunks of request i are `chunk_start[i]:chunk_start[i + 1]`."""
     chunk_s: Float
     """shape (m,): when the bytes of a chunk with content arrived (the read that completed it)."""
-    chunk_tokens: Int
-    """shape (m,): tokens in the chunk where the server tells (token ids or logprobs), else -1."""
+    chunk_tokens: SmallInt
+    """shape (m,): tokens in the chunk where the server tells (running usage, token ids or logprobs), else -1."""
     errors: dict[int, str]
     """request index -> one sentence, for every request whose status is not `ok`."""
 
@@ -139,19 +144,26 @@ class RequestTable:
 class ClientTelemetry(Record):
     """The load generator's own behaviour during a trial."""
 
-    cpu_s: float = Field(description="processor seconds of the client process in the window")
+    cpu_s: float = Field(
+        description="processor seconds of the client processes, from the start of the window to the last response"
+    )
     run_queue_delay_s: float | None = Field(
         None, description="seconds its threads waited for a processor (/proc/self/schedstat); None if unknown"
     )
-    max_rss_bytes: int | None = Field(None, description="peak resident memory of the client process")
+    max_rss_bytes: int | None = Field(None, description="peak resident memory of the client processes together")
     workers: int = Field(1, description="client processes")
+    loop: Literal["uvloop", "asyncio"] | None = Field(None, description="event loop of the client processes")
+    pacer: Literal["timerfd", "loop"] | None = Field(None, description="what wakes the client at due times")
+
+
+TrialStatus = Literal["complete", "failed", "interrupted"]
 
 
 class TrialRecord(Record):
     """Everything recorded of a trial but its request table."""
 
     trial: Trial = Field(description="what was run")
-    status: Literal["complete", "failed", "interrupted"] = Field(description="how it ended")
+    status: TrialStatus = Field(description="how it ended")
     reason: str | None = Field(None, description="why it did not complete, one sentence")
     started_utc: str = Field(description="start of the arrival window, ISO 8601")
     window_s: float = Field(description="length of the arrival window, seconds")
