@@ -1,0 +1,350 @@
+"""What an analysis says: frozen values, everything a renderer prints and nothing it must compute."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from swiftkv_bench.checks import Finding
+from swiftkv_bench.metrics import Objective
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ScoringMethod
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.manifest import Manifest
+from swiftkv_bench.schema.perf import Float, Point, RequestStatus
+from swiftkv_bench.stats.intervals import Interval
+from swiftkv_bench.stats.items import ItemDelta, Score
+from swiftkv_bench.stats.verdicts import NonInferiority, Verdict
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a load point.
+
+    Attributes:
+        latency: the latency it summarises, as named in `TrialMetrics.latencies`; None for rates and throughputs.
+        quantile: the percentile, share of one; None for the mean, and for rates and throughputs.
+    """
+
+    key: str
+    title: str
+    unit: Literal["s", "1/s", "token/s"]
+    better: Literal["lower", "higher"]
+    latency: str | None = None
+    quantile: float | None = None
+
+
+def _latency(name: str, title: str, *quantiles: float | None) -> Iterator[Metric]:
+    stem = name.removesuffix("_s")
+    for q in quantiles:
+        label = "mean" if q is None else f"p{q * 100:g}"
+        yield Metric(f"{stem}_{label}_s", f"{title} {label}", "s", "lower", name, q)
+
+
+METRICS: Mapping[str, Metric] = {
+    m.key: m
+    for m in (
+        *_latency("ttft_s", "TTFT", None, 0.5, 0.9, 0.95, 0.99),
+        *_latency("ttft_from_schedule_s", "TTFT from schedule", None, 0.99),
+        *_latency("tpot_s", "TPOT", None, 0.5, 0.9, 0.95, 0.99),
+        *_latency("itl_s", "ITL", 0.5, 0.95, 0.99),
+        *_latency("itl_per_token_s", "ITL per token", 0.5, 0.99),
+        *_latency("e2e_latency_s", "E2E latency", None, 0.5, 0.9, 0.99),
+        Metric("output_throughput", "Output throughput", "token/s", "higher"),
+        Metric("total_throughput", "Total throughput", "token/s", "higher"),
+        Metric("request_throughput", "Request throughput", "1/s", "higher"),
+        Metric("achieved_rate", "Achieved rate", "1/s", "higher"),
+        Metric("goodput", "Goodput", "1/s", "higher"),
+    )
+}
+"""Every figure of a load point, in the order in which tables list them."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure of one arm at one point.
+
+    Attributes:
+        interval: None with a single trial, or when the data allow none; `method` says which.
+        trials: the figure of each trial; None where the trial does not support it.
+        requests: finished requests behind it.
+    """
+
+    value: float
+    interval: Interval | None
+    trials: tuple[float | None, ...]
+    requests: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How many times better the candidate is: above 1 it is, whatever the metric's direction.
+
+    Attributes:
+        value: reference/candidate for latencies, candidate/reference for throughputs; geometric mean over trials.
+        interval: None with a single pair of trials.
+        pairs: pairs of trials.
+        p: two-sided p of "no difference"; None without an interval.
+    """
+
+    value: float
+    interval: Interval | None
+    pairs: int
+    p: float | None
+    method: str
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Where the mean TTFT of an arm went, seconds: queue + prefill + rest = ttft.
+
+    Attributes:
+        ttft_s: at the client.
+        queue_s, prefill_s: the server's counters; other time (network, tokenising, sending) is `rest_s`.
+    """
+
+    ttft_s: float
+    queue_s: float
+    prefill_s: float
+    rest_s: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Requests of one arm at one point for a scatter, at most `of` thinned evenly; all arrays shape (n,)."""
+
+    scheduled_s: Float
+    prompt_tokens: Float
+    ttft_s: Float
+    tpot_s: Float
+    repeat: Float
+    of: int
+
+
+@dataclass(frozen=True)
+class PointArm:
+    """One arm at one point: complete trials together.
+
+    Attributes:
+        valid: no finding of severity `invalid` on any of its trials.
+        saturated: requests came faster than they were answered in at least half of the trials.
+        trials, requests, ok: counts; `ok` are finished requests.
+        estimates: metric key -> figure; absent where it was not measured or n is too small.
+        goodput_share: share of requests that met the objective, with its Wilson interval; None without one.
+        joule_per_token: energy of the GPUs over the trial / tokens of prompt and output; None without telemetry.
+    """
+
+    arm: Arm
+    valid: bool
+    saturated: bool
+    trials: int
+    requests: int
+    ok: int
+    failures: dict[RequestStatus, int]
+    estimates: dict[str, Estimate]
+    goodput_share: tuple[float, Interval] | None
+    breakdown: Breakdown | None
+    joule_per_token: Estimate | None
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Largest gain that the model's arithmetic allows at a point.
+
+    Attributes:
+        ttft: of TTFT without queueing: prefill FLOPs of the baseline / of SwiftKV.
+        throughput: of whole requests: FLOPs of prompt and output of the baseline / of SwiftKV.
+    """
+
+    ttft: float
+    throughput: float
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """One cell of the grid.
+
+    Attributes:
+        gains: metric key -> gain of `swiftkv` over `baseline`; empty when an arm is absent or invalid.
+        withheld: why `gains`, or its latencies, are missing; None when nothing is.
+        bound: None when a model's dimensions are not known.
+    """
+
+    point: Point
+    arms: dict[Arm, PointArm]
+    gains: dict[str, Gain]
+    withheld: str | None
+    bound: Bound | None
+
+    @property
+    def valid(self) -> bool:
+        """Every arm is valid."""
+        return all(arm.valid for arm in self.arms.values())
+
+
+@dataclass(frozen=True)
+class Overall:
+    """Gains of one metric over all points that have one.
+
+    Attributes:
+        mean: geometric mean.
+        low, high: smallest and largest.
+        single: the gain itself when there is one point.
+    """
+
+    mean: float
+    low: float
+    high: float
+    points: int
+    single: Gain | None
+
+
+@dataclass(frozen=True)
+class PerfAnalysis:
+    """The load part of a run.
+
+    Attributes:
+        overall: metric key -> its gains over the points; throughputs only where requests did not come at a set rate,
+            for there the rate sets them.
+    """
+
+    run_id: str
+    suite: str | None
+    seed: int
+    planned_trials: int
+    points: tuple[PointResult, ...]
+    overall: dict[str, Overall]
+    objective: Objective | None
+
+
+@dataclass(frozen=True)
+class ColumnArm:
+    """One arm's answers to one column.
+
+    Attributes:
+        reason: why the column is not complete; None when it is.
+        score: None when nothing was answered.
+        truncated, unfinished, unparsed: counts of answers.
+    """
+
+    arm: Arm
+    status: Literal["complete", "incomplete", "not run"]
+    reason: str | None
+    score: Score | None
+    truncated: int
+    unfinished: int
+    unparsed: int
+    methods: tuple[ScoringMethod, ...]
+
+
+ComparisonKind = Literal["total", "model", "engine", "noise"]
+"""`total`: swiftkv against baseline. `model`: swiftkv-full against baseline. `engine`: swiftkv against swiftkv-full.
+`noise`: the baseline's second answers against its first."""
+
+SIDES: Mapping[ComparisonKind, tuple[tuple[Arm, int], tuple[Arm, int]]] = {
+    "total": (("baseline", 0), ("swiftkv", 0)),
+    "model": (("baseline", 0), ("swiftkv-full", 0)),
+    "engine": (("swiftkv-full", 0), ("swiftkv", 0)),
+    "noise": (("baseline", 0), ("baseline", 1)),
+}
+"""(reference, candidate) of each kind, as (arm, repeat)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms on one column, or on the macro average.
+
+    Attributes:
+        verdict: against the column's margin; None for `noise`.
+        p_fail_holm: p of a drop beyond the margin, Holm-adjusted over the columns of its kind; None without an error.
+    """
+
+    kind: ComparisonKind
+    delta: ItemDelta
+    verdict: NonInferiority | None
+    p_fail_holm: float | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published pair of rows for a column, shares of one."""
+
+    model: str
+    baseline: float
+    candidate: float
+    source: str
+    status: str
+
+
+@dataclass(frozen=True)
+class ColumnResult:
+    """One column of the accuracy table."""
+
+    column: Column
+    arms: dict[Arm, ColumnArm]
+    comparisons: dict[ComparisonKind, Comparison]
+    published: Published | None
+
+
+@dataclass(frozen=True)
+class Macro:
+    """Unweighted mean of the columns that every arm answered."""
+
+    columns: tuple[str, ...]
+    scores: dict[Arm, float]
+    comparisons: dict[ComparisonKind, Comparison]
+    published: Published | None
+
+
+@dataclass(frozen=True)
+class ItemView:
+    """One item as the browser shows it: text, never markup.
+
+    Attributes:
+        answers: arm -> (score, what was answered, unparsed).
+    """
+
+    column: str
+    task: str
+    doc_id: int
+    prompt: str | None
+    target: str
+    answers: dict[Arm, tuple[float, str, bool]]
+    flip: Literal["lost", "gained", "same"]
+
+
+@dataclass(frozen=True)
+class AccuracyAnalysis:
+    """The accuracy part of a run.
+
+    Attributes:
+        verdicts: over all columns and the macro average, one a kind.
+        items: every flip, then a seeded sample of the others, up to a limit; `items_total` says of how many.
+    """
+
+    run_id: str
+    plan: AccuracyPlan
+    columns: tuple[ColumnResult, ...]
+    macro: Macro | None
+    verdicts: dict[ComparisonKind, Verdict]
+    items: tuple[ItemView, ...]
+    items_total: int
+    flips_total: int
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Where an analysis comes from."""
+
+    manifest: Manifest
+    folder: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything there is to say of one or several runs."""
+
+    runs: tuple[RunInfo, ...]
+    accuracy: tuple[AccuracyAnalysis, ...] = ()
+    perf: tuple[PerfAnalysis, ...] = ()
+    findings: tuple[Finding, ...] = field(default=())
