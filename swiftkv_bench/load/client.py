@@ -1,0 +1,337 @@
+"""Sends the requests of a job when they are due and records what comes back.
+
+One event loop, no task per request: the pacer calls `_send_due`, connections call `_finished`. Latencies are not
+computed here; `swiftkv_bench.metrics` does it from the record.
+"""
+
+import asyncio
+import gc
+import resource
+import ssl
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+
+from swiftkv_bench.load import request, response
+from swiftkv_bench.load.connection import Connection, Exchange, Pool
+from swiftkv_bench.load.job import Job, Slice
+from swiftkv_bench.load.pacer import NEVER, Pacer
+from swiftkv_bench.load.response import Outcome, Reply
+from swiftkv_bench.schema.perf import STATUS, RequestStatus
+
+_INLINE_SHAPES = 10
+"""JSON events parsed at the end of a response; one that needs more waits for the end of the window."""
+_RESERVE_S = 0.1
+"""Connections kept in reserve: arrivals in so many seconds."""
+_RESERVE_MOST = 64
+_CONNECT_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class _Row:
+    scheduled_s: float
+    sent_s: float
+    end_s: float
+    outcome: Outcome | None
+    """None: not parsed yet."""
+    reply: Reply | None = None
+    ended_as: tuple[RequestStatus, str] | None = None
+    """What went wrong with the connection, if anything."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Measured requests so far."""
+
+    sent: int
+    finished: int
+    failed: int
+    in_flight: int
+
+
+class Client:
+    """Runs one job. `prepare`, then `start`; `drained` is called when the last measured request has ended."""
+
+    def __init__(self, job: Job, loop: asyncio.AbstractEventLoop, drained: Callable[[], None]) -> None:
+        self._job = job
+        self._loop = loop
+        self._drained = drained
+        self._requests = [request.encode(prompt, job.target) for prompt in job.prompts]
+        self._rows: dict[int, _Row] = {}
+        self._active: dict[Connection, Exchange] = {}
+        self._waiting: dict[int, float] = {}
+        self._next = 0
+        self._failed = 0
+        self._open = True
+        self._is_drained = False
+        self._pacer = Pacer(loop, self._send_due)
+        self._pool = Pool(loop, job.target.address, _tls(job), self._connect)
+        self._due = np.concatenate([[] if job.due_s is None else job.due_s, job.tail_s])
+        self._due_list: list[float] = []
+        self._until_s = NEVER
+        self._reserve = 0
+        self._sweep_s = min(1.0, job.idle_timeout_s / 4)
+        self._t0 = self._cpu0 = 0.0
+        self._delay0: float | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """Measured requests so far."""
+        sent = min(self._next, self._measured)
+        return Progress(sent, len(self._rows), self._failed, sent - len(self._rows))
+
+    @property
+    def _measured(self) -> int:
+        return self._next if self._job.duration_s is not None else len(self._requests)
+
+    async def prepare(self) -> None:
+        """Opens connections; those that fail are left to the requests that will need them."""
+        wanted = self._job.concurrency
+        for first in range(0, wanted, _CONNECT_AT_ONCE):
+            await asyncio.gather(*(self._pool.open() for _ in range(min(_CONNECT_AT_ONCE, wanted - first))))
+            if self._pool.last_error is not None:
+                return
+
+    def start(self, t0_s: float) -> None:
+        """Opens the window at a time on the `perf_counter` axis."""
+        self._t0 = t0_s
+        self._due_list = (self._due + t0_s).tolist()
+        gaps_s = np.diff(self._due)
+        typical_s = float(np.median(gaps_s)) if len(gaps_s) else 0.0
+        self._reserve = 0 if typical_s == 0 else min(_RESERVE_MOST, 2 + int(_RESERVE_S / typical_s))
+        if self._job.duration_s is not None:
+            self._until_s = t0_s + self._job.duration_s
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._cpu0, self._delay0 = process_time(), run_queue_delay_s()
+        self._loop.call_later(self._sweep_s, self._sweep)
+        if self._job.due_s is None:
+            self._pacer.arm(t0_s)
+        elif self._due_list:
+            self._pacer.arm(self._due_list[0])
+        else:
+            self._loop.call_soon(self._check_drained)
+
+    def stop(self, error: str) -> None:
+        """Ends all load; measured requests that have not ended become `cancelled` for the reason given."""
+        self._open = False
+        self._pacer.arm(NEVER)
+        now = perf_counter()
+        for connection, exchange in list(self._active.items()):
+            connection.abort()
+            self._record(exchange, ("cancelled", error), now, closed=True)
+        self._active.clear()
+        for index, scheduled_s in list(self._waiting.items()):
+            self._record(Exchange(index, scheduled_s), ("cancelled", error), now, closed=True)
+        if self._job.due_s is not None:
+            for index in range(self._next, self._measured):
+                self._record(Exchange(index, self._due_list[index]), ("cancelled", error), now, closed=True)
+        self._pool.close()
+        self._pacer.close()
+
+    def result(self, loop_name: str) -> Slice:
+        """The record of all measured requests. Parses what was left to be parsed; call it once, after `stop`."""
+        cpu_s, delay_s = process_time() - self._cpu0, run_queue_delay_s()
+        gc.enable()
+        gc.unfreeze()
+        rows = [self._rows.pop(index) for index in sorted(self._rows)]
+        waited = None if delay_s is None or self._delay0 is None else delay_s - self._delay0
+        prompts = [self._job.prompts[i % len(self._job.prompts)] for i in range(len(rows))]
+        columns = _columns(rows, self._t0)
+        return Slice(
+            prompt_tokens_asked=_ints([prompt.tokens for prompt in prompts]),
+            output_tokens_asked=_ints([prompt.output_tokens for prompt in prompts]),
+            cpu_s=cpu_s,
+            run_queue_delay_s=waited,
+            max_rss_bytes=max_rss_bytes(),
+            loop=loop_name,
+            pacer=self._pacer.kind,
+            **columns,
+        )
+
+    def _connect(self, pool: Pool) -> Connection:
+        return Connection(self._pacer, self._finished, pool.forget)
+
+    def _send_due(self, now_s: float) -> None:
+        if not self._open:
+            return
+        if self._job.due_s is None:
+            self._pacer.arm(NEVER)
+            for _ in range(self._job.concurrency):
+                self._send_closed_loop()
+            return
+        due, i = self._due_list, self._next
+        while i < len(due) and due[i] <= now_s:
+            self._next = i + 1
+            self._send(i, due[i])
+            i += 1
+            now_s = perf_counter()
+        self._pacer.arm(due[i] if i < len(due) else NEVER)
+
+    def _send_closed_loop(self) -> None:
+        now, index = perf_counter(), self._next
+        over = now >= self._until_s if self._job.duration_s is not None else index >= len(self._requests)
+        if not over and self._open:
+            self._next += 1
+            self._send(index, now)
+
+    def _send(self, index: int, scheduled_s: float) -> None:
+        connection = self._pool.take(perf_counter())
+        if connection is None:
+            self._waiting[index] = scheduled_s
+            self._pool.wait(lambda found: self._send_when_connected(found, index))
+        else:
+            self._send_on(connection, index, scheduled_s)
+        if self._pool.idle + self._pool.opening < self._reserve:
+            self._pool.open()
+
+    def _send_when_connected(self, connection: Connection | None, index: int) -> None:
+        scheduled_s = self._waiting.pop(index, None)
+        if scheduled_s is None:
+            return
+        if connection is None:
+            host, port = self._job.target.address
+            reason = f"no connection to {host}:{port}: {self._pool.last_error}"
+            exchange = Exchange(index, scheduled_s)
+            self._record(exchange, ("connect-error", reason), perf_counter(), closed=True)
+            self._after(index)
+        else:
+            self._send_on(connection, index, scheduled_s)
+
+    def _send_on(self, connection: Connection, index: int, scheduled_s: float) -> None:
+        base = self._requests[index % len(self._requests)]
+        exchange = Exchange(index, scheduled_s)
+        self._active[connection] = exchange
+        connection.send(exchange, base.rotated(index // len(self._requests)).data)
+        if self._job.due_s is None:
+            exchange.scheduled_s = exchange.sent_s
+
+    def _finished(
+        self, connection: Connection, exchange: Exchange, status: RequestStatus | None, error: str | None
+    ) -> None:
+        self._active.pop(connection, None)
+        end_s = exchange.times[-1] if status is None else perf_counter()
+        ended_as = None if status is None else (status, error or "")
+        self._pool.give(connection)
+        self._record(exchange, ended_as, end_s, closed=connection.closed)
+        self._after(exchange.index)
+
+    def _after(self, index: int) -> None:
+        if self._job.due_s is None:
+            # From the loop, so that a server that refuses at once does not recurse.
+            self._loop.call_soon(self._send_closed_loop)
+        if index < self._measured:
+            self._loop.call_soon(self._check_drained)
+
+    def _record(
+        self, exchange: Exchange, ended_as: tuple[RequestStatus, str] | None, end_s: float, *, closed: bool
+    ) -> None:
+        if exchange.index >= self._measured:
+            return
+        reply = exchange.reply(closed=closed)
+        outcome = _outcome(reply, ended_as, _INLINE_SHAPES)
+        kept = (reply, ended_as) if outcome is None else (None, None)
+        self._rows[exchange.index] = _Row(exchange.scheduled_s, exchange.sent_s, end_s, outcome, *kept)
+        self._failed += ended_as is not None or (outcome is not None and outcome.status != "ok")
+
+    def _check_drained(self) -> None:
+        if self._is_drained or not self._open or (self._job.due_s is None and self._active):
+            return
+        over = self._job.duration_s is None or perf_counter() >= self._until_s
+        if over and len(self._rows) >= self._measured:
+            self._is_drained = True
+            self._drained()
+
+    def _sweep(self) -> None:
+        if not self._open:
+            return
+        now = perf_counter()
+        for connection, exchange in list(self._active.items()):
+            if now - exchange.last_s > self._job.idle_timeout_s:
+                del self._active[connection]
+                connection.abort()
+                reason = f"nothing arrived for {self._job.idle_timeout_s:g} s"
+                self._record(exchange, ("stalled", reason), now, closed=True)
+                self._after(exchange.index)
+        self._check_drained()
+        self._loop.call_later(self._sweep_s, self._sweep)
+
+
+def _outcome(reply: Reply, ended_as: tuple[RequestStatus, str] | None, max_shapes: int | None) -> Outcome | None:
+    if ended_as is not None and not reply.parts:
+        return response.failed(*ended_as)
+    outcome = response.parse(reply, max_shapes=max_shapes)
+    if outcome is not None and ended_as is not None and outcome.status != "http-error":
+        status, error = ended_as
+        outcome = replace(outcome, status=status, error=error)
+    return outcome
+
+
+def _columns(rows: list[_Row], t0_s: float) -> dict[str, Any]:
+    """Columns of a `Slice`; takes the rows apart as it goes, so that chunks are held once."""
+    outcomes = []
+    for row in rows:
+        outcome = row.outcome
+        if outcome is None and row.reply is not None:
+            outcome = _outcome(row.reply, row.ended_as, None)
+            row.reply = None
+        outcomes.append(outcome or response.failed("cancelled", "it was never sent"))
+        row.outcome = None
+    counts = _ints([len(outcome.chunk_s) for outcome in outcomes])
+    wide = any(outcome.chunk_tokens.dtype != np.int16 for outcome in outcomes)
+    chunk_s = np.empty(int(counts.sum()))
+    chunk_tokens = np.empty(len(chunk_s), dtype=np.int32 if wide else np.int16)
+    columns: dict[str, Any] = {
+        "scheduled_s": np.array([row.scheduled_s for row in rows]) - t0_s,
+        "sent_s": np.array([row.sent_s for row in rows]) - t0_s,
+        "end_s": np.array([row.end_s for row in rows]) - t0_s,
+        "status": _ints([STATUS.index(outcome.status) for outcome in outcomes]),
+        "errors": {i: outcome.error or "" for i, outcome in enumerate(outcomes) if outcome.status != "ok"},
+        "chunk_count": counts,
+    }
+    for name in ("http_status", "prompt_tokens", "output_tokens", "cached_tokens"):
+        columns[name] = _ints([getattr(outcome, name) for outcome in outcomes])
+    at = 0
+    outcomes.reverse()
+    while outcomes:
+        outcome = outcomes.pop()
+        end = at + len(outcome.chunk_s)
+        chunk_s[at:end] = outcome.chunk_s
+        chunk_tokens[at:end] = outcome.chunk_tokens
+        at = end
+    chunk_s -= t0_s
+    return {**columns, "chunk_s": chunk_s, "chunk_tokens": chunk_tokens}
+
+
+def _ints(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.array(values, dtype=np.int64)
+
+
+def _tls(job: Job) -> ssl.SSLContext | None:
+    if not job.target.tls:
+        return None
+    context = ssl.create_default_context(cafile=job.target.ca_file)
+    if not job.target.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def run_queue_delay_s() -> float | None:
+    """Seconds this process's main thread has waited for a processor; None where the kernel does not say."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def max_rss_bytes() -> int:
+    """Peak resident memory of this process."""
+    # Linux counts in KiB, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,192 @@
+"""HTTP/1.1 response framing: head, chunked and plain bodies, and which read completed which byte."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from swiftkv_bench.schema.perf import Int
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class FramingError(ValueError):
+    """Bytes that are no HTTP/1.1 response."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What of a response head matters here."""
+
+    status: int
+    body_start: int
+    """Offset of the first body byte."""
+    chunked: bool
+    length: int | None
+    """Content-Length; None when absent or chunked."""
+    event_stream: bool
+    keep_alive: bool
+
+
+@dataclass(frozen=True)
+class Body:
+    """A body without its framing. Offsets are ascending."""
+
+    data: bytes
+    piece_ends: Int
+    """shape (pieces,): where each chunk of the framing ends in `data`."""
+    raw_ends: Int
+    """shape (pieces,): where its data ends in the response as received."""
+    complete: bool
+    """Whether the framing was brought to its end."""
+
+    def raw_offset(self, end: Int) -> Int:
+        """Offsets in the response of the bytes that end at `end` (exclusive) in `data`; same shape."""
+        piece = np.searchsorted(self.piece_ends, end)
+        return np.asarray(self.raw_ends[piece] - (self.piece_ends[piece] - end), dtype=np.int64)
+
+
+def parse_head(raw: bytes) -> Head | None:
+    """The head of a response, informational (1xx) ones skipped; None while it is incomplete.
+
+    Raises:
+        FramingError: the bytes are not HTTP/1.x.
+    """
+    start = 0
+    while True:
+        if raw[start : start + 7] != b"HTTP/1."[: len(raw) - start]:
+            raise FramingError(f"the answer is no HTTP/1.1 response: {raw[start : start + 40]!r}")
+        end = raw.find(_HEAD_END, start)
+        if end < 0:
+            return None
+        lines = raw[start:end].decode("latin-1").split("\r\n")
+        status = _status(lines[0])
+        if status >= 200:
+            return _head(status, lines, end + len(_HEAD_END))
+        start = end + len(_HEAD_END)
+
+
+def _status(line: str) -> int:
+    fields = line.split(" ", 2)
+    if len(fields) < 2 or not (fields[1].isdigit() and len(fields[1]) == 3):
+        raise FramingError(f"the answer has no HTTP status: {line[:60]!r}")
+    return int(fields[1])
+
+
+def _head(status: int, lines: list[str], body_start: int) -> Head:
+    fields = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        fields[name.strip().lower()] = value.strip().lower()
+    chunked = fields.get("transfer-encoding", "").endswith("chunked")
+    length = fields.get("content-length")
+    if length is not None and not length.isdigit():
+        raise FramingError(f"the answer has a Content-Length that is no number: {length[:40]!r}")
+    connection = fields.get("connection", "keep-alive" if lines[0].startswith("HTTP/1.1") else "close")
+    return Head(
+        status=status,
+        body_start=body_start,
+        chunked=chunked,
+        length=0 if status in (204, 304) else None if chunked or length is None else int(length),
+        event_stream=fields.get("content-type", "").startswith("text/event-stream"),
+        keep_alive="close" not in connection,
+    )
+
+
+def read_body(raw: bytes, head: Head, *, closed: bool) -> Body:
+    """Takes the framing off a response.
+
+    Args:
+        closed: whether the server closed the connection after it, which is what ends a body without a length.
+
+    Raises:
+        FramingError: a chunk size is no number or a chunk does not end where it says.
+    """
+    if head.chunked:
+        return _split_chunks(raw, head.body_start) or _walk_chunks(raw, head.body_start)
+    length = len(raw) - head.body_start if head.length is None else head.length
+    data = raw[head.body_start : head.body_start + length]
+    complete = closed if head.length is None else len(data) == head.length
+    return Body(data, np.array([len(data)]), np.array([head.body_start + len(data)]), complete)
+
+
+def _split_chunks(raw: bytes, start: int) -> Body | None:
+    # A complete body whose data has no CRLF alternates size, data, size, data, ..., 0, "", "".
+    fields = raw[start:].split(b"\r\n")
+    if len(fields) < 3 or len(fields) % 2 == 0 or fields[-3:] != [b"0", b"", b""]:
+        return None
+    sizes, pieces = fields[0:-3:2], fields[1:-3:2]
+    lengths = list(map(len, pieces))
+    try:
+        if [int(size, 16) for size in sizes] != lengths:
+            return None
+    except ValueError:
+        return None
+    piece_ends = np.cumsum(np.array(lengths, dtype=np.int64))
+    heads = np.array(list(map(len, sizes)), dtype=np.int64) + 4
+    raw_ends = start + piece_ends + np.cumsum(heads) - 2
+    return Body(b"".join(pieces), piece_ends, raw_ends, True)
+
+
+def _walk_chunks(raw: bytes, start: int) -> Body:
+    scanner = ChunkScanner()
+    scanner.feed(raw[start:])
+    spans = scanner.spans
+    pieces = [raw[start + begin : start + end] for begin, end in spans]
+    piece_ends = np.cumsum(np.array([len(piece) for piece in pieces], dtype=np.int64))
+    # A chunk that was cut off ends where the bytes do.
+    raw_ends = np.array([min(start + end, len(raw)) for _, end in spans], dtype=np.int64)
+    return Body(b"".join(pieces), piece_ends, raw_ends, scanner.complete)
+
+
+class ChunkScanner:
+    """Finds the end of a chunked body in bytes that arrive piece by piece; linear in their number."""
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.spans: list[tuple[int, int]] = []
+        """Where the data of each chunk lies, from the first byte fed."""
+        self._rest = b""
+        self._skip = 0
+        self._seen = 0
+        self._in_trailer = False
+
+    def feed(self, data: bytes) -> bool:
+        """Takes further bytes; whether the body is complete.
+
+        Raises:
+            FramingError: a chunk size is no number or a chunk does not end where it says.
+        """
+        buffer = self._rest + data
+        base = self._seen - len(self._rest)
+        self._seen += len(data)
+        at = 0
+        while not self.complete:
+            if self._skip:
+                taken = min(self._skip, len(buffer) - at)
+                self._skip -= taken
+                at += taken
+                if self._skip:
+                    break
+            end = buffer.find(b"\r\n", at)
+            if end < 0:
+                break
+            line, at = buffer[at:end], end + 2
+            self._take_line(line, base + at)
+        self._rest = buffer[at:]
+        return self.complete
+
+    def _take_line(self, line: bytes, at: int) -> None:
+        if self._in_trailer:
+            self.complete = not line
+            return
+        if not line and self.spans and at - 2 == self.spans[-1][1]:
+            return
+        try:
+            size = int(line.split(b";", 1)[0], 16)
+        except ValueError as e:
+            raise FramingError(f"the answer has a chunk size that is no number: {line[:40]!r}") from e
+        if size == 0:
+            self._in_trailer = True
+            return
+        self.spans.append((at, at + size))
+        self._skip = size

@@ -1,0 +1,61 @@
+"""What one client process is asked to do, and what it gives back. Both travel between processes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from swiftkv_bench.load.target import Target
+from swiftkv_bench.load.workload import Prompt
+from swiftkv_bench.schema.perf import Float, Int, SmallInt
+
+
+@dataclass(frozen=True)
+class Job:
+    """A slice of a trial: requests at due times, or a closed loop."""
+
+    target: Target
+    prompts: list[Prompt]
+    """Of the measured requests, in order of schedule; a closed loop of given duration goes round them, rotated."""
+    due_s: Float | None
+    """shape (prompts,): when each is due, from the start of the window; None: closed loop."""
+    tail_s: Float
+    """shape (tail,): due times of the load kept on after the window until the last measured request ends."""
+    concurrency: int
+    """Closed loop: requests in flight. Else: connections opened beforehand."""
+    duration_s: float | None
+    """Closed loop: requests are started until then; None: until all prompts are sent."""
+    warmup: list[Prompt]
+    """Sent and awaited before the window; not measured."""
+    idle_timeout_s: float
+    """A request on which nothing moves for so long has stalled."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one client process measured. Times from the start of the window; columns as in `RequestTable`."""
+
+    scheduled_s: Float
+    sent_s: Float
+    end_s: Float
+    status: Int
+    http_status: Int
+    prompt_tokens_asked: Int
+    output_tokens_asked: Int
+    prompt_tokens: Int
+    output_tokens: Int
+    cached_tokens: Int
+    chunk_count: Int
+    """shape (n,): chunks of each request."""
+    chunk_s: Float
+    chunk_tokens: SmallInt
+    errors: dict[int, str]
+    cpu_s: float
+    run_queue_delay_s: float | None
+    max_rss_bytes: int
+    loop: str
+    pacer: str
+
+
+def empty_times() -> Float:
+    """No times."""
+    return np.empty(0)
