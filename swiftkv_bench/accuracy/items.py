@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from swiftkv_bench.accuracy.encoding import Encoder
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.tasks import FEWSHOT_SEED, ColumnTasks
 from swiftkv_bench.schema.accuracy import Column
@@ -129,16 +130,19 @@ def build_items(
         max_model_len: context length; longer prompts lose their left end, as in lm-eval, and are marked.
         max_gen_tokens: generation limit where the task names none.
     """
+    column = column_tasks.column
     by_task: dict[str, set[int]] = {}
     for name, doc_id in chosen:
         by_task.setdefault(name, set()).add(doc_id)
-    fit = _Fit(prompter, column_tasks.column, max_model_len, max_gen_tokens)
-    return [
-        _item(column_tasks.column, name, task, doc_id, document, context, prompter, fit)
+    drafts = [
+        _Draft(name, task, doc_id, document, _instances(name, task, doc_id, document, context, column, prompter))
         for name, task in column_tasks.tasks.items()
         if name in by_task
-        for doc_id, document, context in _contexts(task, by_task[name], column_tasks.column, prompter)
+        for doc_id, document, context in _contexts(task, by_task[name], column, prompter)
     ]
+    encoder = Encoder(prompter, column.add_bos, (args for draft in drafts for args in draft.arguments))
+    fit = _Fit(encoder, max_model_len, max_gen_tokens, prompter.eos_text)
+    return [_item(column, draft, fit) for draft in drafts]
 
 
 def score(task: Any, column: Column, items: Sequence[Item], responses: Sequence[Sequence[Any]]) -> list[Score]:
@@ -190,26 +194,47 @@ def _contexts(task: Any, wanted: set[int], column: Column, prompter: Prompter) -
             return
 
 
-def _item(
-    column: Column, name: str, task: Any, doc_id: int, document: Any, context: Any, prompter: Prompter, fit: "_Fit"
-) -> Item:
+@dataclass(frozen=True)
+class _Draft:
+    """A document with lm-eval's instances, not yet tokenised."""
+
+    task: str
+    lm_eval_task: Any
+    doc_id: int
+    document: Any
+    instances: list[Any]
+
+    @property
+    def arguments(self) -> list[tuple[str, str | None]]:
+        """(context, continuation) of each instance; the continuation is None where text is generated."""
+        return [
+            (i.args[0], i.args[1] if i.request_type == "loglikelihood" else None) for i in self.instances
+        ]  # fmt: skip
+
+
+def _instances(
+    name: str, task: Any, doc_id: int, document: Any, context: Any, column: Column, prompter: Prompter
+) -> list[Any]:
     built = task.construct_requests(
         doc=document, ctx=context, metadata=(name, doc_id, 1), apply_chat_template=column.chat_template,
         chat_template=prompter.chat if column.chat_template else None,
     )  # fmt: skip
-    instances = built if isinstance(built, list) else [built]
-    fitted = [fit.question(instance) for instance in instances]
-    first = instances[0].args
+    return built if isinstance(built, list) else [built]
+
+
+def _item(column: Column, draft: _Draft, fit: "_Fit") -> Item:
+    fitted = [fit.question(instance) for instance in draft.instances]
+    context, continuation = draft.arguments[0]
     return Item(
         column=column.name,
-        task=name,
-        doc_id=doc_id,
-        document=document,
-        instances=instances,
+        task=draft.task,
+        doc_id=draft.doc_id,
+        document=draft.document,
+        instances=draft.instances,
         questions=tuple(question for question, _ in fitted),
         truncated=any(cut for _, cut in fitted),
-        prompt_text=first[0] if instances[0].request_type == "generate_until" else first[0] + first[1],
-        target=str(task.doc_to_target(document)),
+        prompt_text=context + (continuation or ""),
+        target=str(draft.lm_eval_task.doc_to_target(draft.document)),
     )
 
 
@@ -217,10 +242,10 @@ def _item(
 class _Fit:
     """Turns lm-eval's instances into questions that fit the context."""
 
-    prompter: Prompter
-    column: Column
+    encoder: Encoder
     max_model_len: int
     max_gen_tokens: int
+    eos_text: str | None
 
     def question(self, instance: Any) -> tuple[Question, bool]:
         """The question of an instance and whether it was cut."""
@@ -229,18 +254,18 @@ class _Fit:
         return self._generation(*instance.args)
 
     def _continuation(self, context: str, continuation: str) -> tuple[Question, bool]:
-        head, tail = self.prompter.encode_pair(context, continuation, add_bos=self.column.add_bos)
+        head, tail = self.encoder.pair(context, continuation)
         # One token less than the context, since every server generates at least one.
         room = max(1, self.max_model_len - 1 - len(tail))
         return Continuation(tuple(head[-room:]), tuple(tail)), len(head) > room
 
     def _generation(self, prompt: str, options: dict[str, Any]) -> tuple[Question, bool]:
-        ids = self.prompter.encode(prompt, add_bos=self.column.add_bos)
+        ids = self.encoder.prompt(prompt)
         max_tokens = options.get("max_gen_toks") or self.max_gen_tokens
         until = options.get("until") or []
         stop = [until] if isinstance(until, str) else list(until)
-        if self.prompter.eos_text is not None and self.prompter.eos_text not in stop:
-            stop.append(self.prompter.eos_text)
+        if self.eos_text is not None and self.eos_text not in stop:
+            stop.append(self.eos_text)
         room = max(1, self.max_model_len - max_tokens)
         return Generation(tuple(ids[-room:]), max_tokens, tuple(stop)), len(ids) > room
 

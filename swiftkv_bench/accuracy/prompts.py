@@ -1,8 +1,9 @@
-"""Text to token ids: chat template, begin-of-text token, and the cut between context and continuation.
+"""The tokenizer of a model: conversations to text, texts to token ids.
 
 Every prompt leaves the harness as token ids, so the server tokenises nothing.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ class Prompter:
 
     Attributes:
         bos_id: id of the begin-of-text token; None where the tokenizer has none.
+        start_id: token that stands for an empty context: begin of text, or end of text where there is none.
         eos_text: end-of-text token as text; None where the tokenizer has none.
         vocabulary: number of token ids.
     """
@@ -22,6 +24,7 @@ class Prompter:
     def __init__(self, tokenizer: str, revision: str | None = None) -> None:
         self._tokenizer = _load(tokenizer, revision)
         self.bos_id: int | None = self._tokenizer.bos_token_id
+        self.start_id: int | None = self.bos_id if self.bos_id is not None else self._tokenizer.eos_token_id
         self.eos_text: str | None = self._tokenizer.eos_token
         self.vocabulary: int = len(self._tokenizer)
 
@@ -44,28 +47,11 @@ class Prompter:
         )
         return text
 
-    def encode(self, text: str, *, add_bos: bool) -> list[int]:
-        """Token ids of a text. With `add_bos` they begin with exactly one begin-of-text token, where there is one."""
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
-        if add_bos and self.bos_id is not None and ids[:1] != [self.bos_id]:
-            ids = [self.bos_id, *ids]
-        return ids
-
-    def encode_pair(self, context: str, continuation: str, *, add_bos: bool) -> tuple[list[int], list[int]]:
-        """Token ids of a context and of its continuation.
-
-        As lm-eval's `TemplateLM._encode_pair`: white space at the context's end moves to the continuation, and
-        the continuation is what follows the context's own tokens in the encoding of both together. An empty
-        context becomes the begin-of-text token, or the end-of-text token where there is none.
-        """
-        if not context:
-            start = self.bos_id if self.bos_id is not None else self._tokenizer.eos_token_id
-            return [start], self.encode(continuation, add_bos=False)
-        stripped = context.rstrip()
-        continuation = context[len(stripped) :] + continuation
-        whole = self.encode(stripped + continuation, add_bos=add_bos)
-        head = self.encode(stripped, add_bos=add_bos)
-        return head, whole[len(head) :]
+    def encode(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        """Token ids of each distinct text, no special tokens added; all processors share the work."""
+        distinct = list(dict.fromkeys(texts))
+        ids = self._tokenizer(distinct, add_special_tokens=False).input_ids if distinct else []
+        return dict(zip(distinct, ids, strict=True))
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ The goldens were computed by that code itself, lm-eval 0.4.5 of github.com/neura
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,16 @@ GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "goldens" / "paper_
 
 
 class MessagePrompter:
-    """Stands in for a tokenizer: a chat prompt is the JSON of its messages, a text has no token ids."""
+    """Stands in for a tokenizer: a chat prompt is the JSON of its messages, every text is one token."""
 
-    bos_id = None
-    eos_text = None
+    bos_id = start_id = eos_text = None
 
     def chat(self, history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         assert add_generation_prompt
         return json.dumps(history)
 
-    def encode(self, text: str, *, add_bos: bool) -> list[int]:
-        return [0]
-
-    def encode_pair(self, context: str, continuation: str, *, add_bos: bool) -> tuple[list[int], list[int]]:
-        return [0], [0]
+    def encode(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        return {text: [0] for text in texts}
 
 
 @cache
