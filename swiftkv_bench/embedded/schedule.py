@@ -21,7 +21,7 @@ from swiftkv_bench.embedded.batches import Batch
 RowsLoss = Callable[[Tensor, Tensor], Tensor]
 
 #: Steps whose time decides how many fit a budget: the first are slower than the rest.
-_TIMED_FROM, _TIMED_TO = 10, 40
+_TIMED_FROM, _TIMED_TO = 30, 80
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Stage:
     budget_s: float | None
     learning_rate: float
     weight_decay: float = 0.0
-    warmup_steps: int = 100
+    warmup_steps: int = 300
 
 
 class Trainer:

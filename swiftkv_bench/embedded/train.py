@@ -203,7 +203,7 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--budget-s", type=float, help="fit the steps not given to so many seconds in all")
     parser.add_argument("--key-value-layers", type=int, nargs="+", default=[4, 6, 2], help="one twin for each")
     parser.add_argument("--batch-scale", type=float, default=1.0, help="rows of a batch, in parts of the default")
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--distill-learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--eval-items", type=int, default=500, help="test items a column")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
