@@ -55,6 +55,8 @@ class RunRequest:
     together: bool
     accuracy: Prepared | None = None
     workers: int = 1
+    budget_s: float | None = None
+    """Seconds from the start of the run after which no further trial is begun; None has no limit."""
 
 
 def choose_profile(name: str | None) -> tuple[Profile, str]:

@@ -4,16 +4,20 @@ A trial's records are on disk when the trial ends, an item's when it is answered
 started again up to a bound; what could not be measured is recorded as such and the run goes on.
 """
 
+from time import perf_counter
 from typing import Any
 
+from swiftkv_bench import provenance
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
+from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
 from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.probes import probe_engine
 from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.estimate import CPU, GPU
 from swiftkv_bench.load import server_metrics
 from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
 from swiftkv_bench.load.target import Target as LoadTarget
@@ -43,9 +47,12 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     except EngineError as e:
         execution.update(status="incomplete", status_reason=str(e).splitlines()[0])
         raise
-    failed = execution.failed_trials
-    reason = f"{failed} trials failed; the same command tries them again" if failed else None
-    execution.update(status="incomplete" if failed else "complete", status_reason=reason)
+    reasons = []
+    if execution.failed_trials:
+        reasons.append(f"{execution.failed_trials} trials failed")
+    if execution.left_out:
+        reasons.append(f"{execution.left_out} trials did not fit the time budget")
+    execution.update(status="incomplete" if reasons else "complete", status_reason=" and ".join(reasons) or None)
     return execution.run
 
 
@@ -56,7 +63,9 @@ class _Execution:
         self.request = request
         self.run = run
         self.observer = observer
+        self.budget = Budget(request.budget_s, GPU if provenance.accelerators() else CPU)
         self.failed_trials = 0
+        self.left_out = 0
 
     def update(self, **changes: Any) -> None:
         """Replaces fields of the manifest on disk."""
@@ -124,8 +133,13 @@ class _Execution:
         if done:
             self.observer.note(f"{done} of {len(plan.trials)} trials are there already")
         for trial in remaining:
+            if not self.budget.allows(trial, remaining):
+                self.left_out += 1
+                continue
             self.observer.progress("trials", f"{trial.point.point_id} on {trial.arm}", done, len(plan.trials))
+            started = perf_counter()
             self._trial(trial, fleet)
+            self.budget.took(trial, perf_counter() - started)
             done += 1
         self.observer.finish("trials")
 

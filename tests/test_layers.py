@@ -14,7 +14,7 @@ LAYERS = (
     {"metrics", "roofline"},
     {"stats"},
     {"notation", "store", "provenance", "engines", "load", "accuracy", "embedded", "swiftkv", "checks"},
-    {"plan", "request", "resume", "estimate", "runner", "analysis"},
+    {"plan", "request", "resume", "estimate", "budget", "runner", "analysis"},
     {"render"},
     {"cli"},
 )

@@ -11,6 +11,7 @@ from swiftkv_bench.cli.options import AccuracyFlags, EngineFlags, LoadFlags, Run
 from swiftkv_bench.cli.output import show, show_plan
 from swiftkv_bench.cli.progress import observer as make_observer
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.notation import parse_duration
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import AccuracyRequest, LoadRequest, RunRequest
 from swiftkv_bench.resume import find_or_create, locked, run_id
@@ -86,6 +87,7 @@ def build_request(
         together=together,
         accuracy=prepared,
         workers=1 if load is None else load.workers,
+        budget_s=None if load is None or load.budget is None else parse_duration(load.budget, "--budget"),
     )
 
 
