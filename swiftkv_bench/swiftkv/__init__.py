@@ -17,6 +17,7 @@ it also works where the harness's own dependencies are not installed.
 ``model``       the two compiled halves and what happens between them
 ``weights``     checkpoint names to parameters
 ``counters``    what a client reads at ``/metrics``
+``forced``      a logits processor that makes an engine emit given tokens, to score them
 ``staging``     a folder that gives any interpreter the entry points
 ==============  =====================================================================================
 """

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.model_executor.layers.attention import Attention
 from vllm.v1.attention.backend import AttentionCGSupport, subclass_attention_backend
 
@@ -92,6 +93,8 @@ def _selecting_builder(base_builder: Any) -> Any:
             super().__init__(kv_cache_spec, layer_names, vllm_config, device, **more)
             self._skips = Options.of(vllm_config).skips
             self._tracker = tracker_of(vllm_config)
+            # Every rank sees the same batch; one of them counts it.
+            self._counts = get_tensor_model_parallel_rank() == 0
             self._counted_steps = 0
 
         @classmethod
@@ -131,6 +134,8 @@ def _selecting_builder(base_builder: Any) -> Any:
             if tracker is None or tracker.steps == self._counted_steps:
                 return False
             self._counted_steps = tracker.steps
+            if not self._counts:
+                return True
             query_start = batch.query_start_loc_cpu.numpy()
             tokens = int(query_start[-1])
             prompt = 0

@@ -34,15 +34,8 @@ def _routes(model: Any) -> Iterator[tuple[str, str, _Route]]:
     key_values = model.model.first_half.key_values
     for name, parameter in model.named_parameters():
         public = name.replace(".first_half.", ".").replace(".second_half.", ".")
-        scale = _CACHE_SCALE.match(public)
-        if scale:
-            # Optional scales of a quantised KV cache, under each of the names quantisers write.
-            base, kind = scale.groups()
-            route = _Route(parameter, None, optional=True)
-            yield f"{base}.{kind}_scale", name, route
-            for suffix in ("", "_swiftkv"):
-                yield f"{base}.{kind}_proj{suffix}.{kind}_scale", name, route
-                yield f"{base}.{kind}_proj{suffix}.output_scale", name, route
+        if ".self_attn.attn." in public:
+            yield from _cache_scale_routes(public, name, parameter)
             continue
         module, _, leaf = public.rpartition(".")
         owner, _, linear = module.rpartition(".")
@@ -53,6 +46,20 @@ def _routes(model: Any) -> Iterator[tuple[str, str, _Route]]:
                 yield f"{owner}.{source}.{leaf}", name, _Route(parameter, shard)
         else:
             yield public, name, _Route(parameter, None)
+
+
+def _cache_scale_routes(public: str, name: str, parameter: torch.nn.Parameter) -> Iterator[tuple[str, str, _Route]]:
+    """Parameters of a quantised KV cache: all optional, under each of the names that quantisers write."""
+    route = _Route(parameter, None, optional=True)
+    yield public, name, route
+    scale = _CACHE_SCALE.match(public)
+    if scale is None:
+        return
+    attention, kind = scale.groups()
+    yield f"{attention}.{kind}_scale", name, route
+    for suffix in ("", "_swiftkv"):
+        yield f"{attention}.{kind}_proj{suffix}.{kind}_scale", name, route
+        yield f"{attention}.{kind}_proj{suffix}.output_scale", name, route
 
 
 def _key_value_routes(
@@ -94,7 +101,8 @@ def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> 
     filled = {routes[source][0] for source in seen}
     missing = sorted(source for source, (name, route) in routes.items() if source not in seen and not route.optional)
     if missing:
-        raise EngineError(f"checkpoint: {len(missing)} weights are missing, the first is {missing[0]!r}")
+        count = "1 weight is" if len(missing) == 1 else f"{len(missing)} weights are"
+        raise EngineError(f"checkpoint: {count} missing, the first is {missing[0]!r}")
     return filled | {name for name, route in routes.values() if route.optional}
 
 

@@ -29,8 +29,10 @@ class CheckpointSpec:
         key_value_layers: N; None writes a plain ``llama`` model.
         group_size: ``key_value_group_size``.
         base_leftovers: whether later layers also hold the base model's q, k and v, as after training.
-        fp8: ``tensor``: one static scale per weight and activation; ``dynamic``: one scale per output channel,
-            activations scaled at run time; both in compressed-tensors format.
+        fp8: compressed-tensors float8: ``channel`` and ``tensor`` say what one weight scale covers, with
+            activations scaled per token at run time; ``static`` is per tensor with stored activation scales.
+            vLLM's CPU kernels do ``channel`` alone.
+        fp8_ignored: modules that stay unquantised, beside lm_head.
     """
 
     layers: int = 6
@@ -45,7 +47,8 @@ class CheckpointSpec:
     llama3_rope: bool = True
     group_size: int = 1
     base_leftovers: bool = True
-    fp8: Literal["tensor", "dynamic"] | None = None
+    fp8: Literal["channel", "tensor", "static"] | None = None
+    fp8_ignored: tuple[str, ...] = ()
     max_positions: int = 16384
     seed: int = 0
 
@@ -98,22 +101,22 @@ def _config(spec: CheckpointSpec) -> dict[str, Any]:
             "swiftkv": True,
         }
     if spec.fp8 is not None:
-        config["quantization_config"] = _quantization_config(spec.fp8)
+        config["quantization_config"] = _quantization_config(spec)
     return config
 
 
-def _quantization_config(scheme: str) -> dict[str, Any]:
+def _quantization_config(spec: CheckpointSpec) -> dict[str, Any]:
     common = {"num_bits": 8, "type": "float", "symmetric": True}
-    dynamic = scheme == "dynamic"
+    dynamic = spec.fp8 != "static"
     return {
         "quant_method": "compressed-tensors",
         "format": "float-quantized",
         "quantization_status": "compressed",
-        "ignore": ["lm_head"],
+        "ignore": ["lm_head", *spec.fp8_ignored],
         "config_groups": {
             "group_0": {
                 "targets": ["Linear"],
-                "weights": {**common, "dynamic": False, "strategy": "channel" if dynamic else "tensor"},
+                "weights": {**common, "dynamic": False, "strategy": "channel" if spec.fp8 == "channel" else "tensor"},
                 "input_activations": {
                     **common,
                     "dynamic": dynamic,
@@ -172,15 +175,15 @@ def _quantise(weights: dict[str, torch.Tensor], spec: CheckpointSpec) -> dict[st
     """Replace linear weights by float8 values and scales as llm-compressor writes them."""
     quantised: dict[str, torch.Tensor] = {}
     for name, weight in weights.items():
-        if any(part in name for part in _NOT_QUANTISED):
+        if any(part in name for part in (*_NOT_QUANTISED, *spec.fp8_ignored)):
             quantised[name] = weight
             continue
         values = weight.float()
-        peak = values.abs().amax(dim=1, keepdim=True) if spec.fp8 == "dynamic" else values.abs().amax().reshape(1)
+        peak = values.abs().amax(dim=1, keepdim=True) if spec.fp8 == "channel" else values.abs().amax().reshape(1)
         scale = peak / _FP8_MAX
         quantised[name] = (values / scale).clamp(-_FP8_MAX, _FP8_MAX).to(torch.float8_e4m3fn)
         quantised[f"{name}_scale"] = scale.to(weight.dtype)
-        if spec.fp8 == "tensor":
+        if spec.fp8 == "static":
             # Inputs of these random layers stay within about +-20.
             quantised[name.replace(".weight", ".input_scale")] = torch.tensor([20.0 / _FP8_MAX]).to(weight.dtype)
     return quantised

@@ -1,0 +1,217 @@
+"""Runs many vLLM configurations in one process and writes what they answered.
+
+A process of its own keeps vLLM's environment variables, warnings and global state out of the test process.
+Many engines share it because a further engine costs seconds where a process costs tens.
+
+    python -m tests.swiftkv.engine_runs FOLDER      # writes FOLDER/runs.json
+"""
+
+import gc
+import json
+import os
+import random
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
+
+__all__ = ["PROMPT_LENGTHS", "RUNS", "Answer", "Run", "RunResult"]
+
+PROMPT_LENGTHS = (1, 2, 3, 16, 31, 32, 33, 100, 127, 128, 129, 255, 256, 257, 300, 400, 500, 700, 1200, 3000)
+
+_SWIFTKV = CheckpointSpec()
+_CHECKPOINTS = {
+    "swiftkv": _SWIFTKV,
+    "across_tied": CheckpointSpec(layers=7, key_value_layers=3, group_size=2, tied=True, llama3_rope=False),
+    "all_ordinary": CheckpointSpec(key_value_layers=6),
+    "fp8_channel": CheckpointSpec(fp8="channel", dtype="bfloat16"),
+    "fp8_partly": CheckpointSpec(
+        fp8="channel",
+        fp8_ignored=tuple(f"model.layers.4.self_attn.{kind}_proj_swiftkv" for kind in "kv"),
+        dtype="bfloat16",
+    ),
+    "small": CheckpointSpec(layers=4, key_value_layers=2),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One engine and what it is asked.
+
+    Attributes:
+        scored: indices into ``PROMPT_LENGTHS`` of the requests that also want prompt logprobs.
+        passes: how often the same prompts are sent; from the second on the prefix cache is warm.
+        fault: class in ``tests.swiftkv.faults.models`` to serve instead of the right model.
+    """
+
+    checkpoint: str = "swiftkv"
+    engine: dict[str, Any] = field(default_factory=dict)
+    max_tokens: int = 8
+    scored: tuple[int, ...] = (0, 4, 9, 12)
+    passes: int = 1
+    fault: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request's greedy answer; logprobs of the chosen tokens, prompt logprobs from position 1 on or None."""
+
+    prompt: list[int]
+    tokens: list[int]
+    logprobs: list[float]
+    prompt_logprobs: list[float] | None
+
+
+@dataclass
+class RunResult:
+    """What happened: answers and counters, or ``error`` with the last line of the exception."""
+
+    answers: list[Answer] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+    preemptions: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+
+def _mode(mode: str = "skip", **engine: Any) -> dict[str, Any]:
+    return {"additional_config": {"swiftkv_mode": mode}, **engine}
+
+
+_EAGER: dict[str, Any] = {"enforce_eager": True}
+_LARGE: dict[str, Any] = {"max_num_batched_tokens": 4096, "enable_prefix_caching": False}
+_SMALL: dict[str, Any] = {"max_num_batched_tokens": 128, "enable_prefix_caching": True}
+_BFLOAT16 = {"dtype": "bfloat16"}
+
+RUNS: dict[str, Run] = {
+    "skip_large": Run(engine=_mode(**_EAGER, **_LARGE)),
+    "skip_small_cached": Run(engine=_mode(**_EAGER, **_SMALL), passes=2),
+    "full_small_cached": Run(engine=_mode("full", **_EAGER, **_SMALL), passes=2),
+    # 46 blocks of 128 tokens hold the longest prompt and not all requests at once.
+    "skip_preempted": Run(
+        engine=_mode(**_EAGER, max_num_batched_tokens=512, num_gpu_blocks_override=46, max_num_seqs=20),
+        max_tokens=140,
+        scored=(5, 11),
+    ),
+    "skip_across_tied": Run("across_tied", _mode(**_EAGER, **_SMALL), passes=2),
+    "skip_all_ordinary": Run("all_ordinary", _mode(**_EAGER, **_SMALL)),
+    "skip_compiled": Run("small", _mode(**_SMALL)),
+    "skip_fp8_channel": Run("fp8_channel", _mode(**_EAGER, **_SMALL, **_BFLOAT16)),
+    "full_fp8_channel": Run("fp8_channel", _mode("full", **_EAGER, **_SMALL, **_BFLOAT16)),
+    # One later layer's K/V unquantised: no joint projection.
+    "skip_fp8_partly": Run("fp8_partly", _mode(**_EAGER, **_SMALL, **_BFLOAT16)),
+    "unknown_option": Run(engine={**_EAGER, "additional_config": {"swiftkv_mod": "skip"}}),
+    "missing_weight": Run("missing_weight", _EAGER),
+    "unexpected_weight": Run("unexpected_weight", _EAGER),
+    "fault_skips_prompt_rows": Run(engine=_mode(**_EAGER, **_LARGE), fault="SkipsPromptRows"),
+    "fault_skips_decode_rows": Run(engine=_mode(**_EAGER, **_SMALL), fault="SkipsDecodeRows"),
+    "fault_wrong_layer": Run(engine=_mode(**_EAGER, **_LARGE), fault="WrongLayer"),
+    "fault_silent_baseline": Run(engine=_mode(**_EAGER, **_LARGE), fault="SilentBaseline"),
+    # The last one: after numba was imported for it, vLLM's CPU engine cannot start again in the process.
+    "full_speculative": Run(
+        engine=_mode("full", **_EAGER, speculative_config={"method": "ngram", "num_speculative_tokens": 3}),
+        scored=(),
+    ),
+}
+
+
+def prompts() -> list[list[int]]:
+    """Random token ids of ``PROMPT_LENGTHS``; those from 100 on share their first 64 tokens."""
+    draw = random.Random(11)
+    shared = [draw.randrange(258) for _ in range(64)]
+    fresh = [[draw.randrange(258) for _ in range(length)] for length in PROMPT_LENGTHS]
+    return [shared + ids[64:] if len(ids) >= 100 else ids for ids in fresh]
+
+
+def write_checkpoints(folder: Path) -> dict[str, Path]:
+    """Write every checkpoint of ``RUNS``; two of them are damaged on purpose."""
+    from safetensors.torch import load_file, save_file
+
+    paths = {name: make_checkpoint(folder / name, spec) for name, spec in _CHECKPOINTS.items()}
+    for name in ("missing_weight", "unexpected_weight"):
+        paths[name] = make_checkpoint(folder / name, _SWIFTKV)
+        weights = load_file(paths[name] / "model.safetensors")
+        if name == "missing_weight":
+            del weights["model.layers.4.self_attn.k_proj_swiftkv.weight"]
+        else:
+            weights["model.layers.2.self_attn.k_proj_swiftkv.weight"] = weights["model.norm.weight"].clone()
+        save_file(weights, paths[name] / "model.safetensors", metadata={"format": "pt"})
+    return paths
+
+
+def _execute(run: Run, path: Path) -> RunResult:
+    from vllm import LLM, SamplingParams
+
+    from swiftkv_bench.swiftkv.counters import counters
+
+    engine: dict[str, Any] = {"dtype": "float32", "max_num_seqs": 64, "kv_cache_memory_bytes": 128 << 20}
+    engine |= run.engine
+    if run.fault is not None:
+        engine["hf_overrides"] = {"architectures": [run.fault]}
+    before = asdict(counters().totals)
+    llm = LLM(model=str(path), seed=0, max_model_len=4096, disable_log_stats=False, **engine)
+    base: dict[str, Any] = {"temperature": 0.0, "max_tokens": run.max_tokens, "logprobs": 1, "ignore_eos": True}
+    asked = [{"prompt_token_ids": ids} for ids in prompts()]
+    parameters = [
+        SamplingParams(**base, prompt_logprobs=0 if index in run.scored else None) for index in range(len(asked))
+    ]
+    outputs = [output for _ in range(run.passes) for output in llm.generate(asked, parameters, use_tqdm=False)]
+    preemptions = sum(int(metric.value) for metric in llm.get_metrics() if metric.name == "vllm:num_preemptions")
+    after = asdict(counters().totals)
+    return RunResult(
+        answers=[_answer(output) for output in outputs],
+        totals={name: after[name] - before[name] for name in after},
+        preemptions=preemptions,
+    )
+
+
+def _answer(output: Any) -> Answer:
+    generated = output.outputs[0]
+    prompt, tokens = list(output.prompt_token_ids), list(generated.token_ids)
+    prompt_logprobs = None
+    if output.prompt_logprobs is not None:
+        prompt_logprobs = [
+            step[token].logprob for step, token in zip(output.prompt_logprobs[1:], prompt[1:], strict=True)
+        ]
+    chosen = [step[token].logprob for step, token in zip(generated.logprobs, tokens, strict=True)]
+    return Answer(prompt, tokens, chosen, prompt_logprobs)
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Execute the named runs, or all, and write ``folder/runs.json``."""
+    os.environ.update(
+        VLLM_ENABLE_V1_MULTIPROCESSING="0",
+        VLLM_CPU_OMP_THREADS_BIND="nobind",
+        VLLM_NO_USAGE_STATS="1",
+        VLLM_LOGGING_LEVEL="ERROR",
+        VLLM_CACHE_ROOT=str(folder / "cache"),
+        HF_HUB_OFFLINE="1",
+    )
+    from vllm import ModelRegistry
+
+    from swiftkv_bench.errors import SwiftKVBenchError
+    from tests.swiftkv.faults import models
+
+    for run in RUNS.values():
+        if run.fault is not None:
+            ModelRegistry.register_model(run.fault, getattr(models, run.fault))
+    paths = write_checkpoints(folder)
+    results = {}
+    for name in names or RUNS:
+        started = time.perf_counter()
+        try:
+            result = _execute(RUNS[name], paths[RUNS[name].checkpoint])
+        except SwiftKVBenchError as error:  # refusals are outcomes; anything else ends the process
+            traceback.clear_frames(error.__traceback__)
+            result = RunResult(error=str(error))
+        result.seconds = time.perf_counter() - started
+        results[name] = asdict(result)
+        gc.collect()
+    (folder / "runs.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])

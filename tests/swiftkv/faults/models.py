@@ -1,0 +1,84 @@
+"""The wrong models. Each differs from the right one in a single decision."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from vllm.config import VllmConfig
+from vllm.model_executor.models.llama import LlamaForCausalLM
+
+from swiftkv_bench.swiftkv.backend import SelectedRows
+from swiftkv_bench.swiftkv.model import LlamaSwiftKVForCausalLM, LlamaSwiftKVModel
+from swiftkv_bench.swiftkv.tracker import tracker_of
+
+__all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsPromptRows", "WrongLayer"]
+
+
+class _UnfinishedRows(LlamaSwiftKVModel):
+    """Skipped rows hold the first half's output: finite, plausible, meaningless."""
+
+    def forward(
+        self, input_ids: Any, positions: torch.Tensor, inputs_embeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        output = super().forward(input_ids, positions, inputs_embeds)
+        hidden, residual, _, _ = self.first_half(input_ids, positions, inputs_embeds)
+        return torch.where(output.isnan(), self.second_half.norm(hidden + residual), output)
+
+
+class SkipsPromptRows(LlamaSwiftKVForCausalLM):
+    """Does not notice that a request wants prompt logprobs."""
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.model.__class__ = _UnfinishedRows
+        tracker: Any = tracker_of(vllm_config)
+        right = tracker.rows
+
+        def careless(*arguments: Any) -> Any:
+            needs_all, prompt_lens = right(*arguments)
+            return np.zeros_like(needs_all), prompt_lens
+
+        tracker.rows = careless
+
+
+class _DroppedRow(LlamaSwiftKVModel):
+    def _run_selected(
+        self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
+    ) -> torch.Tensor:
+        output = super()._run_selected(positions, hidden, residual, rows)
+        if rows.count > 1:
+            first = rows.indices[:1]
+            output[:1] = self.second_half.norm(hidden[first] + residual[first])
+        return output
+
+
+class SkipsDecodeRows(LlamaSwiftKVForCausalLM):
+    """Leaves the second half out for the first request of a mixed batch, as a rule one that decodes."""
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.model.__class__ = _DroppedRow
+
+
+class WrongLayer(LlamaSwiftKVForCausalLM):
+    """Writes each later layer's K/V into the next one's cache."""
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        writes = self.model._cache_writes
+        self.model._cache_writes = writes[1:] + writes[:1]
+
+
+class SilentBaseline(LlamaForCausalLM):  # type: ignore[misc]
+    """Serves the checkpoint as an ordinary Llama: the base model's q, k and v where they were left in."""
+
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
+        """Load what an ordinary Llama has; where base projections are missing, the SwiftKV ones."""
+        stored = dict(weights)
+        own = {name: weight for name, weight in stored.items() if "_swiftkv" not in name}
+        for name, weight in stored.items():
+            if "_proj_swiftkv" in name:
+                own.setdefault(name.replace("_swiftkv", ""), weight)
+        loaded: set[str] = super().load_weights(own.items())
+        return loaded

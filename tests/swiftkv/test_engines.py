@@ -1,0 +1,162 @@
+"""Real vLLM engines on the CPU against the plain-torch reference; planted faults must show."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .engine_runs import PROMPT_LENGTHS, RUNS
+from .reference import Reference
+
+pytestmark = pytest.mark.vllm
+
+TOLERANCE_NAT = 1e-3
+EXACT = [
+    "skip_large",
+    "skip_small_cached",
+    "full_small_cached",
+    "skip_preempted",
+    "skip_across_tied",
+    "skip_all_ordinary",
+    "skip_compiled",
+    "full_speculative",
+]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside its reference: greedy tokens that differ, largest differences of logprob in nat."""
+
+    tokens: int
+    mismatches: int
+    worst: float
+    mean: float
+    worst_prompt: float
+
+
+class References:
+    """Reference forwards, each sequence computed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._models: dict[str, Reference] = {}
+        self._known: dict[tuple[str, tuple[int, ...]], Any] = {}
+
+    def logprobs(self, checkpoint: str, token_ids: list[int]) -> Any:
+        key = (checkpoint, tuple(token_ids))
+        if checkpoint not in self._models:
+            self._models[checkpoint] = Reference(self._folder / checkpoint)
+        if key not in self._known:
+            self._known[key] = self._models[checkpoint].logprobs(token_ids)
+        return self._known[key]
+
+    def compare(self, name: str, result: dict[str, Any]) -> Comparison:
+        differences, prompt_differences, mismatches = [], [0.0], 0
+        for answer in result["answers"]:
+            prompt, tokens = answer["prompt"], answer["tokens"]
+            truth = self.logprobs(RUNS[name].checkpoint, prompt + tokens)
+            for step, (token, logprob) in enumerate(zip(tokens, answer["logprobs"], strict=True)):
+                row = truth[len(prompt) - 1 + step]
+                mismatches += int(int(row.argmax()) != token)
+                differences.append(abs(logprob - float(row[token])))
+            for position, logprob in enumerate(answer["prompt_logprobs"] or []):
+                prompt_differences.append(abs(logprob - float(truth[position, prompt[position + 1]])))
+        mean = sum(differences) / len(differences)
+        return Comparison(len(differences), mismatches, max(differences), mean, max(prompt_differences))
+
+
+@pytest.fixture(scope="module")
+def references(engine_folder: Path) -> References:
+    return References(engine_folder)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_answers_are_those_of_the_reference(
+    name: str, engine_runs: dict[str, dict[str, Any]], references: References
+) -> None:
+    run, result = RUNS[name], engine_runs[name]
+    found = references.compare(name, result)
+    assert found.tokens == run.passes * len(PROMPT_LENGTHS) * run.max_tokens
+    assert found.mismatches == 0
+    assert found.worst < TOLERANCE_NAT
+    assert found.worst_prompt < TOLERANCE_NAT
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_prompt_logprobs_came_for_exactly_those_who_asked(name: str, engine_runs: dict[str, dict[str, Any]]) -> None:
+    lengths = list(PROMPT_LENGTHS) * RUNS[name].passes
+    for index, (answer, length) in enumerate(zip(engine_runs[name]["answers"], lengths, strict=True)):
+        asked = index % len(PROMPT_LENGTHS) in RUNS[name].scored
+        given = answer["prompt_logprobs"]
+        assert (None if given is None else len(given)) == (length - 1 if asked else None)
+
+
+def test_skip_and_full_answer_alike(engine_runs: dict[str, dict[str, Any]]) -> None:
+    skip, full = engine_runs["skip_small_cached"]["answers"], engine_runs["full_small_cached"]["answers"]
+    for one, other in zip(skip, full, strict=True):
+        assert one["tokens"] == other["tokens"]
+        assert one["logprobs"] == pytest.approx(other["logprobs"], abs=TOLERANCE_NAT)
+
+
+def test_full_runs_every_token_through_both_halves(engine_runs: dict[str, dict[str, Any]]) -> None:
+    totals = engine_runs["full_small_cached"]["totals"]
+    assert totals["second_half_tokens"] == totals["tokens"]
+    assert totals["steps_without_second_half"] == 0
+
+
+def test_skip_runs_one_row_per_prompt_and_generated_token(engine_runs: dict[str, dict[str, Any]]) -> None:
+    # One step holds up to 4096 tokens, so some prompts are cut in two chunks: at most one row more per step.
+    run, totals = RUNS["skip_large"], engine_runs["skip_large"]["totals"]
+    scored = sum(PROMPT_LENGTHS[index] - 1 for index in run.scored)
+    needed = len(PROMPT_LENGTHS) * run.max_tokens + scored
+    assert totals["tokens"] == sum(PROMPT_LENGTHS) + len(PROMPT_LENGTHS) * (run.max_tokens - 1)
+    assert needed <= totals["second_half_tokens"] <= needed + totals["steps"]
+    assert totals["prompt_tokens"] == sum(PROMPT_LENGTHS)
+
+
+def test_middle_chunks_alone_run_no_second_half(engine_runs: dict[str, dict[str, Any]]) -> None:
+    # The 3000-token prompt outlasts the others: 23 chunks of 128.
+    assert engine_runs["skip_small_cached"]["totals"]["steps_without_second_half"] >= 10
+
+
+def test_the_preempted_run_was_preempted(engine_runs: dict[str, dict[str, Any]]) -> None:
+    assert engine_runs["skip_preempted"]["preemptions"] > 0
+
+
+@pytest.mark.parametrize("name", ["skip_fp8_channel", "skip_fp8_partly"])
+def test_fp8_weights_are_near_the_dequantised_reference(
+    name: str, engine_runs: dict[str, dict[str, Any]], references: References
+) -> None:
+    # Activations are rounded to 8 bits in every layer: 0.12 nat on average; a wrong scale costs several nat.
+    assert references.compare(name, engine_runs[name]).mean < 0.3
+
+
+def test_fp8_skip_and_full_answer_alike(engine_runs: dict[str, dict[str, Any]]) -> None:
+    pairs = zip(engine_runs["skip_fp8_channel"]["answers"], engine_runs["full_fp8_channel"]["answers"], strict=True)
+    assert all(one["tokens"] == other["tokens"] for one, other in pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("unknown_option", "unknown key 'swiftkv_mod'; known are swiftkv_mode, swiftkv_graphs"),
+        ("missing_weight", "1 weight is missing, the first is 'model.layers.4.self_attn.k_proj_swiftkv.weight'"),
+        ("unexpected_weight", "unexpected weight 'model.layers.2.self_attn.k_proj_swiftkv.weight'"),
+    ],
+)
+def test_a_start_that_cannot_be_right_is_refused(name: str, words: str, engine_runs: dict[str, dict[str, Any]]) -> None:
+    assert words in str(engine_runs[name]["error"])
+
+
+def test_unnoticed_prompt_logprobs_show(engine_runs: dict[str, dict[str, Any]], references: References) -> None:
+    found = references.compare("fault_skips_prompt_rows", engine_runs["fault_skips_prompt_rows"])
+    assert found.mismatches == 0  # generation alone looks sound
+    assert found.worst_prompt > 1.0
+
+
+@pytest.mark.parametrize("name", ["fault_skips_decode_rows", "fault_wrong_layer", "fault_silent_baseline"])
+def test_wrong_generation_shows(name: str, engine_runs: dict[str, dict[str, Any]], references: References) -> None:
+    found = references.compare(name, engine_runs[name])
+    assert found.mismatches > 0
+    assert found.worst > 1.0
