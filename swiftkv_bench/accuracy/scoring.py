@@ -149,7 +149,7 @@ def read_token_choice(response: Any, tokens: Sequence[int]) -> Answer:
     With `allowed_token_ids` the given token is emitted whatever it is; it is the argmax iff nothing else is listed
     beside it as the most probable token.
     """
-    logprobs = _choice(response)["logprobs"]
+    logprobs = _field(_choice(response), "logprobs")
     listed = {_token_id(text): value for text, value in logprobs["top_logprobs"][0].items()}
     emitted = _token_id(logprobs["tokens"][0])
     try:
@@ -180,7 +180,7 @@ def read_forced(response: Any, tokens: Sequence[int]) -> Answer:
     Raises:
         EngineError: the engine emitted others than it was told.
     """
-    logprobs = _choice(response)["logprobs"]
+    logprobs = _field(_choice(response), "logprobs")
     emitted = [_token_id(text) for text in logprobs["tokens"]]
     if emitted != list(tokens):
         raise EngineError("the engine did not emit the tokens it was told to; forced decode cannot be used on it")
@@ -202,10 +202,8 @@ def prompt_logprobs_body(question: Continuation) -> dict[str, Any]:
 
 def read_prompt_logprobs(response: Any, tokens: Sequence[int]) -> Answer:
     """[[log-probability, is argmax], ...] of the prompt's last tokens."""
-    rows = _choice(response).get("prompt_logprobs")
-    if not rows:
-        raise EngineError("the engine was asked for prompt logprobs and gave none")
-    entries = [row[str(token)] for row, token in zip(rows[-len(tokens) :], tokens, strict=True)]
+    rows = _field(_choice(response), "prompt_logprobs")[-len(tokens) :]
+    entries = [_field(row, str(token)) for row, token in zip(rows, tokens, strict=True)]
     return [[entry["logprob"], entry["rank"] == 1] for entry in entries]
 
 
@@ -261,6 +259,14 @@ def _choice(response: Any) -> Any:
         return response["choices"][0]
     except (KeyError, IndexError, TypeError) as e:
         raise EngineError(f"the engine's answer has no choices: {str(response)[:120]}") from e
+
+
+def _field(value: Any, name: str) -> Any:
+    """A field that must be there and hold something."""
+    found = value.get(name) if isinstance(value, dict) else None
+    if not found:
+        raise EngineError(f"the engine was asked for {name} and gave none; this needs vLLM 0.26 or newer")
+    return found
 
 
 def _token_id(text: str) -> int:

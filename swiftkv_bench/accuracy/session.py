@@ -86,15 +86,12 @@ class Session:
                     return
                 done, flying = wait(flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
-        except BaseException:
-            self._client.cancel()
-            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Ends retries and closes the journal."""
-        self._client.cancel()
+        """Cuts what is under way and closes the journal."""
+        self._client.close()
         self._journal.close()
 
     def _answer(self, item: Item, repeat: int, tally: Tally) -> Answered:

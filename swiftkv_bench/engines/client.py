@@ -3,11 +3,14 @@
 Latency is not measured with it, so it stays simple; the load generator has a client of its own.
 """
 
+import contextlib
 import http.client
 import json
+import socket
 import ssl
 import threading
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from swiftkv_bench.errors import EngineError
@@ -36,7 +39,7 @@ class LostError(EngineError):
 
 
 class Client:
-    """Posts JSON to one server from any number of threads."""
+    """Posts JSON to one server from any number of threads. A context manager that closes its connections."""
 
     def __init__(self, base_url: str, api_key: str | None = None, *, timeout_s: float = 600.0) -> None:
         parts = urlsplit(base_url)
@@ -44,18 +47,16 @@ class Client:
             raise EngineError(f"{base_url} is no address of a server; give http://host:port")
         self.base_url = base_url.rstrip("/")
         self._host, self._port = parts.hostname, parts.port
-        self._tls = parts.scheme == "https"
+        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._prefix = parts.path.rstrip("/").removesuffix("/v1")
         self._headers = {"Content-Type": "application/json"}
         if api_key is not None:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._timeout_s = timeout_s
-        self._local = threading.local()
-        self._cancelled = threading.Event()
-
-    def cancel(self) -> None:
-        """Requests that lose their connection from now on are not tried again."""
-        self._cancelled.set()
+        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []
+        self._busy: set[http.client.HTTPConnection] = set()
+        self._closed = threading.Event()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """The JSON answer to a JSON request.
@@ -75,15 +76,34 @@ class Client:
         """
         return self._request("GET", path, None).decode("utf-8", "replace")
 
+    def close(self) -> None:
+        """Closes idle connections and cuts those in use, whose requests then fail without further attempts."""
+        self._closed.set()
+        with self._lock:
+            idle, self._idle = self._idle, []
+            for connection in self._busy:
+                if connection.sock is not None:
+                    with contextlib.suppress(OSError):
+                        connection.sock.shutdown(socket.SHUT_RDWR)
+        for connection in idle:
+            connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def _request(self, method: str, path: str, data: bytes | None) -> bytes:
         lost: BaseException | None = None
         for delay_s in (0.0, *RETRY_DELAYS_S):
-            if delay_s and self._cancelled.wait(delay_s):
+            if self._closed.wait(delay_s):
                 break
             try:
                 status, content = self._attempt(method, path, data)
             except _CONNECTION_LOST as e:
-                self._drop()
                 lost = e
                 continue
             if status in _RETRIED_STATUS:
@@ -98,19 +118,24 @@ class Client:
         ) from lost
 
     def _attempt(self, method: str, path: str, data: bytes | None) -> tuple[int, bytes]:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-            connection = self._local.connection = kind(self._host, self._port, timeout=self._timeout_s)
-        connection.request(method, self._prefix + path, body=data, headers=self._headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-
-    def _drop(self) -> None:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        with self._lock:
+            connection = self._idle.pop() if self._idle else self._kind(self._host, self._port, timeout=self._timeout_s)
+            self._busy.add(connection)
+        whole = False
+        try:
+            connection.request(method, self._prefix + path, body=data, headers=self._headers)
+            response = connection.getresponse()
+            content = response.read()
+            whole = True
+            return response.status, content
+        finally:
+            with self._lock:
+                self._busy.discard(connection)
+                keep = whole and not self._closed.is_set()
+                if keep:
+                    self._idle.append(connection)
+            if not keep:
+                connection.close()
 
 
 def _json(url: str, content: bytes) -> Any:

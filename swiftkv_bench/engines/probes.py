@@ -42,11 +42,11 @@ def probe_engine(spec: EngineSpec, info: EngineInfo, api_key: str | None) -> lis
     Raises:
         EngineError: the engine cannot be reached, or it refuses a plain request.
     """
-    client = Client(info.base_url, api_key)
     prompts = _prompts(spec)
-    probes = [_context_length(spec, info), _repeatable(spec, info, client, prompts), _prefix_cache(spec, client)]
-    if spec.arm != "baseline":
-        probes.append(_swiftkv_mode(spec, info, client, prompts[-1]))
+    with Client(info.base_url, api_key) as client:
+        probes = [_context_length(spec, info), _repeatable(spec, info, client, prompts), _prefix_cache(spec, client)]
+        if spec.arm != "baseline":
+            probes.append(_swiftkv_mode(spec, info, client, prompts[-1]))
     return probes
 
 
@@ -64,8 +64,10 @@ def probe_same_answers(
     """
     spec, info, api_key = first
     prompts = _prompts(spec)
-    skipping = _greedy(Client(info.base_url, api_key), info.served_model, prompts)
-    full = _greedy(Client(second[0].base_url, second[1]), second[0].served_model, prompts)
+    with Client(info.base_url, api_key) as client:
+        skipping = _greedy(client, info.served_model, prompts)
+    with Client(second[0].base_url, second[1]) as client:
+        full = _greedy(client, second[0].served_model, prompts)
     shares = [_common_prefix(a, b) / OUTPUT_TOKENS for a, b in zip(skipping, full, strict=True)]
     share = float(np.mean(shares))
     return Probe(

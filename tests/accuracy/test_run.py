@@ -1,0 +1,245 @@
+"""A run end to end against a server with a known model: records, resuming, dying engines, missing data."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from swiftkv_bench.accuracy.records import read_statuses
+from swiftkv_bench.accuracy.run import prepare_accuracy, run_accuracy
+from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, suite_folder
+from swiftkv_bench.accuracy.target import Target
+from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
+from swiftkv_bench.embedded.vocabulary import task_words
+from swiftkv_bench.engines.client import LostError
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.observer import Silent
+from swiftkv_bench.schema.accuracy import AccuracyPlan, ItemRecord
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.store import Run
+from tests.accuracy.toy_engine import ALL_WAYS, ToyEngine
+
+LIMIT = 12
+COLUMNS = ("mini:mini_arc", "mini:mini_winogrande", "mini:mini_truthfulqa")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder, tokenizer_json(task_words()), 16384)
+    return folder
+
+
+def _plan(*columns: str, limit: int = LIMIT, **more: Any) -> AccuracyPlan:
+    suite = select_columns(columns or COLUMNS)
+    return plan_accuracy(suite, more.pop("arms", ("baseline",)), folder=suite_folder(suite.name), limit=limit, **more)
+
+
+def _target(engine: ToyEngine, tokenizer: Path, key: str = "engine", max_model_len: int = 16384) -> Target:
+    return Target(engine.url, "toy", str(tokenizer), key, max_model_len)
+
+
+def _run(plan: AccuracyPlan, targets: dict[Arm, Target], folder: Path, **more: Any) -> list[ItemRecord]:
+    run_accuracy(prepare_accuracy(plan, None, Silent()), targets, folder, Silent(), **more)
+    return list(Run(folder).items())
+
+
+def _content(records: list[ItemRecord]) -> dict[tuple[str, str, int], ItemRecord]:
+    """Records by what they answer, without what depends on the order of work."""
+    return {(r.arm, r.task, r.doc_id): r for r in records}
+
+
+def test_every_item_of_the_sample_is_recorded_with_lm_evals_scores(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        records = _run(_plan(), {"baseline": _target(engine, tokenizer)}, tmp_path)
+    assert {c: sum(r.column == c for r in records) for c in ("mini_arc", "mini_winogrande", "mini_truthfulqa")} == {
+        "mini_arc": LIMIT, "mini_winogrande": LIMIT, "mini_truthfulqa": LIMIT,
+    }  # fmt: skip
+    for r in records:
+        if r.column == "mini_arc":
+            [text] = r.responses
+            assert (r.method, r.filtered) == ("generation", (text[-2],))
+            assert r.score == float(text[-2] == r.target)
+        elif r.column == "mini_winogrande":
+            assert r.method == "forced decode"
+            assert len(r.responses) == 2
+        else:
+            probability = np.exp([ll for ll, _ in r.responses])
+            assert r.score == pytest.approx(probability[:2].sum() / probability.sum())
+    assert {s.column: (s.status, s.items, s.items_asked, s.methods) for s in read_statuses(tmp_path)} == {
+        "mini_arc": ("complete", LIMIT, LIMIT, ("generation",)),
+        "mini_winogrande": ("complete", LIMIT, LIMIT, ("forced decode",)),
+        "mini_truthfulqa": ("complete", LIMIT, LIMIT, ("forced decode",)),
+    }
+
+
+def test_the_way_of_scoring_does_not_change_a_log_likelihood(tokenizer: Path, tmp_path: Path) -> None:
+    found = []
+    for i, ways in enumerate((ALL_WAYS, ALL_WAYS - {"swiftkv_forced_tokens"}, frozenset({"allowed_token_ids"}))):
+        with ToyEngine(ways=ways) as engine:
+            plan = _plan("mini:mini_winogrande", limit=4)
+            records = _run(plan, {"baseline": _target(engine, tokenizer)}, tmp_path / str(i))
+        found.append({r.doc_id: r.responses for r in records})
+    methods = [s.methods for i in range(3) for s in read_statuses(tmp_path / str(i))]
+    assert methods == [("forced decode",), ("prompt logprobs",), ("one-token requests",)]
+    for doc_id, expected in found[0].items():
+        for other in found[1:]:
+            assert [ll for ll, _ in other[doc_id]] == pytest.approx([ll for ll, _ in expected], abs=1e-9)
+
+
+def test_a_column_without_an_exact_way_is_not_run_and_says_why(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine(ways=frozenset({"prompt_logprobs"}), honest=False) as engine:
+        records = _run(_plan(), {"baseline": _target(engine, tokenizer)}, tmp_path)
+    assert {r.column for r in records} == {"mini_arc"}
+    states = {s.column: s for s in read_statuses(tmp_path)}
+    assert states["mini_arc"].status == "complete"
+    assert states["mini_winogrande"].status == "not run"
+    assert "no exact way" in str(states["mini_winogrande"].reason)
+
+
+def test_both_arms_answer_the_same_items_and_never_share_an_answer(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine(reply=lambda _: "A") as baseline, ToyEngine(reply=lambda _: "B") as swiftkv:
+        targets = {"baseline": _target(baseline, tokenizer, "one"), "swiftkv": _target(swiftkv, tokenizer, "two")}
+        records = _run(_plan("mini:mini_arc", arms=("baseline", "swiftkv")), targets, tmp_path)  # type: ignore[arg-type]
+    answers = {arm: {r.doc_id: r.responses for r in records if r.arm == arm} for arm in ("baseline", "swiftkv")}
+    assert answers["baseline"].keys() == answers["swiftkv"].keys()
+    assert {arm: set(a.values()) for arm, a in answers.items()} == {"baseline": {("A",)}, "swiftkv": {("B",)}}
+    hashes = {
+        arm: {(r.doc_id, r.prompt_hash, r.doc_hash, r.target_hash) for r in records if r.arm == arm} for arm in answers
+    }
+    assert hashes["baseline"] == hashes["swiftkv"]
+
+
+def test_a_repeated_baseline_is_asked_twice(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        plan = _plan("mini:mini_arc", repeat_baseline=True)
+        records = _run(plan, {"baseline": _target(engine, tokenizer)}, tmp_path)
+        assert len(engine.requests) == 2 * LIMIT
+    assert sorted(r.repeat for r in records) == [0] * LIMIT + [1] * LIMIT
+
+
+def test_the_same_call_asks_nothing_again(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        first = _run(_plan("mini:mini_arc"), {"baseline": _target(engine, tokenizer)}, tmp_path)
+        asked = len(engine.requests)
+        again = _run(_plan("mini:mini_arc"), {"baseline": _target(engine, tokenizer)}, tmp_path)
+        assert len(engine.requests) == asked
+    assert again == first
+
+
+def test_a_larger_sample_keeps_what_was_answered(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        target = _target(engine, tokenizer)
+        small = _run(_plan("mini:mini_arc", limit=5), {"baseline": target}, tmp_path)
+        large = _run(_plan("mini:mini_arc", limit=9), {"baseline": target}, tmp_path)
+        assert len(engine.requests) == 9
+    assert large[:5] == small
+
+
+def test_items_lost_from_the_log_come_back_from_the_journal(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        target = _target(engine, tokenizer)
+        first = _run(_plan("mini:mini_arc"), {"baseline": target}, tmp_path)
+        lines = (tmp_path / "items.jsonl").read_bytes().splitlines(keepends=True)
+        (tmp_path / "items.jsonl").write_bytes(b"".join(lines[:4]) + lines[4][:30])
+        again = _run(_plan("mini:mini_arc"), {"baseline": target}, tmp_path)
+        assert len(engine.requests) == LIMIT
+    assert _content(again) == _content(first)
+    [state] = read_statuses(tmp_path)
+    assert (state.requests, state.requests_from_journal) == (0, LIMIT - 4)
+
+
+def test_an_engine_that_dies_ends_the_run_with_what_it_has(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine(dies_after=7) as engine, pytest.raises(LostError, match="still running"):
+        _run(_plan("mini:mini_arc"), {"baseline": _target(engine, tokenizer)}, tmp_path, concurrency=2)
+    [state] = read_statuses(tmp_path)
+    assert (state.status, state.items) == ("incomplete", 7)
+    with ToyEngine() as engine:
+        records = _run(_plan("mini:mini_arc"), {"baseline": _target(engine, tokenizer)}, tmp_path)
+        assert len(engine.requests) == LIMIT - 7
+    assert len(_content(records)) == len(records) == LIMIT
+    [state] = read_statuses(tmp_path)
+    assert (state.status, state.reason) == ("complete", None)
+
+
+def killed_child(url: str, tokenizer: str, folder: str) -> None:
+    """What the killed process runs."""
+    target = Target(url, "toy", tokenizer, "engine", 16384)
+    _run(_plan(), {"baseline": target}, Path(folder), concurrency=2)
+
+
+def test_kill_9_loses_nothing_and_asks_nothing_twice(tokenizer: Path, tmp_path: Path) -> None:
+    in_flight, probes, whole_run = 2, 20, LIMIT + 20 + 2 * LIMIT + 6 * LIMIT
+    with ToyEngine(holds_after=LIMIT + probes + 9) as engine:
+        call = "import sys; from tests.accuracy.test_run import killed_child; killed_child(*sys.argv[1:])"
+        folder = tmp_path / "run"
+        command = [sys.executable, "-c", call, engine.url, str(tokenizer), str(folder)]
+        with subprocess.Popen(command, cwd=Path(__file__).parents[2]) as child:
+            assert engine.holding.wait(120)
+            os.kill(child.pid, signal.SIGKILL)
+        assert child.returncode == -signal.SIGKILL
+        engine.holds_after = None
+        engine.release.set()
+        resumed = _run(_plan(), {"baseline": _target(engine, tokenizer)}, folder)
+        # Each start probes; a request that was on its way when the process died has no answer yet.
+        assert whole_run + probes <= len(engine.requests) <= whole_run + probes + in_flight
+    with ToyEngine() as engine:
+        whole = _run(_plan(), {"baseline": _target(engine, tokenizer)}, tmp_path / "whole")
+        assert len(engine.requests) == whole_run
+    assert _content(resumed) == _content(whole)
+    assert len(resumed) == len(whole)
+
+
+def test_answers_of_another_engine_configuration_are_refused(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer, "one")}, tmp_path)
+        with pytest.raises(InputError, match="another model or engine configuration"):
+            _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer, "two")}, tmp_path)
+
+
+def test_answers_to_other_prompts_are_refused(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer)}, tmp_path)
+        with pytest.raises(InputError, match="another prompt"):
+            _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer, max_model_len=60)}, tmp_path)
+
+
+def test_prompts_that_do_not_fit_lose_their_left_end_and_are_marked(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        target = _target(engine, tokenizer, max_model_len=60)
+        [record] = _run(_plan("mini:mini_arc", limit=1), {"baseline": target}, tmp_path)
+        [body] = engine.requests
+    assert record.truncated
+    assert len(body["prompt"]) == record.prompt_tokens == 60 - 12
+
+
+def test_a_column_ends_early_once_decided(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        records = _run(
+            _plan("mini:mini_arc", limit=50), {"baseline": _target(engine, tokenizer)}, tmp_path,
+            decided=lambda column: column == "mini_arc" and len(list(Run(tmp_path).items())) >= 10,
+        )  # fmt: skip
+    assert len(records) == 10
+    [state] = read_statuses(tmp_path)
+    assert (state.status, state.reason) == ("incomplete", "ended early: the verdict was reached")
+
+
+def test_absent_data_name_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    plan = _plan("hellaswag")
+    with pytest.raises(InputError, match=r"Rowan/hellaswag .*--data-dir"):
+        prepare_accuracy(plan, tmp_path, Silent())
+
+
+def test_a_column_without_data_is_not_run_beside_others(tokenizer: Path, tmp_path: Path, real_data: Path) -> None:
+    plan = _plan("winogrande", "hellaswag", limit=1)
+    prepared = prepare_accuracy(plan, real_data, Silent())
+    with ToyEngine() as engine:
+        run_accuracy(prepared, {"baseline": _target(engine, tokenizer)}, tmp_path, Silent())
+    states = {s.column: s.status for s in read_statuses(tmp_path)}
+    assert states == {"winogrande": "complete", "hellaswag": "not run"}
