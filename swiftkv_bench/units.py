@@ -2,6 +2,7 @@
 
 import math
 
+_TIME = (("s", 1.0, 1.0), ("ms", 1e3, 1e-3), ("µs", 1e6, 0.0))
 _SI = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -54,6 +55,33 @@ def percent(share: float | None, digits: int = 1) -> str:
 def points(share: float | None, digits: int = 2) -> str:
     """A difference of two shares in signed percentage points: `-0.0162` gives `-1.62`."""
     return "–" if share is None or math.isnan(share) else f"{share * 100:+.{digits}f}"
+
+
+def p_value(p: float | None) -> str:
+    """A p value at two significant digits: `0.031`, `< 0.001`."""
+    if p is None or math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def rate(per_second: float | None) -> str:
+    """A request rate: `0.5/s`, `12/s`; `–` when there is none."""
+    return "–" if per_second is None or math.isnan(per_second) else f"{per_second:.3g}/s"
+
+
+def durations(*seconds: float) -> tuple[str, tuple[str, ...]]:
+    """Durations in the one unit that suits the first: `("ms", ("12.3", "11.9", "12.8"))`.
+
+    Raises:
+        ValueError: nothing was given.
+    """
+    if not seconds:
+        raise ValueError("durations needs at least one value")
+    a = abs(seconds[0])
+    unit, factor = next((u, f) for u, f, least in _TIME if a >= least or u == "µs")
+    digits = 3
+    decimals = max(0, digits - 1 - math.floor(math.log10(a * factor))) if a else 1
+    return unit, tuple(f"{x * factor:,.{decimals}f}" for x in seconds)
 
 
 def size(num_bytes: float | None) -> str:

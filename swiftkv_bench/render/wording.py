@@ -1,0 +1,97 @@
+"""Names and phrases of an analysis' values, shared by every renderer."""
+
+from swiftkv_bench import units
+from swiftkv_bench.analysis.values import METRICS, ComparisonKind, Estimate, Gain, Published
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.manifest import Manifest
+from swiftkv_bench.schema.perf import Arrivals, Length, Point
+from swiftkv_bench.stats.intervals import Interval
+from swiftkv_bench.stats.items import ItemDelta
+
+ARM: dict[Arm, str] = {"baseline": "Baseline", "swiftkv": "SwiftKV", "swiftkv-full": "SwiftKV, all layers"}
+KIND: dict[ComparisonKind, str] = {
+    "total": "SwiftKV − baseline",
+    "model": "model: SwiftKV, all layers − baseline",
+    "engine": "engine: SwiftKV − SwiftKV, all layers",
+    "noise": "noise: baseline again − baseline",
+}
+MISSING = "–"
+
+
+def length(value: Length) -> str:
+    """`2,000`, or `≈2,000 (lognormal)`."""
+    text = f"{value.mean:,.0f}"
+    return text if value.distribution == "fixed" else f"≈{text} ({value.distribution})"
+
+
+def load(arrivals: Arrivals) -> str:
+    """`0.5/s`, `all at once`, `16 in flight`, `trace`."""
+    if arrivals.process == "all-at-once":
+        return "all at once"
+    if arrivals.process == "closed-loop":
+        return f"{arrivals.concurrency} in flight"
+    if arrivals.rate is None:
+        return "trace"
+    suffix = "" if arrivals.process == "poisson" else f" {arrivals.process}"
+    return f"{arrivals.rate:g}/s{suffix}"
+
+
+def point(value: Point) -> str:
+    """`2,000 in, 256 out, 0.5/s`."""
+    return f"{length(value.input_len)} in, {length(value.output_len)} out, {load(value.arrivals)}"
+
+
+def gain(value: Gain | None) -> str:
+    """`1.82× [1.78, 1.86]`, without brackets when there is no interval."""
+    if value is None:
+        return MISSING
+    text = units.ratio(value.value)
+    if value.interval is None:
+        return text
+    return f"{text} [{value.interval.low:.2f}, {value.interval.high:.2f}]"
+
+
+def figure(key: str, value: float | None) -> str:
+    """A metric's value with its unit where the unit varies: `12.3 ms`, `26.4k`, `0.5/s`."""
+    unit = METRICS[key].unit
+    if unit == "s":
+        return units.duration(value)
+    return units.count(value) if unit == "token/s" else units.rate(value)
+
+
+def estimate(key: str, value: Estimate | None, *, interval: bool = False) -> str:
+    """A figure, on wish with its interval: `12.3 ms [11.9, 12.8]`."""
+    if value is None:
+        return MISSING
+    if not interval or value.interval is None:
+        return figure(key, value.value)
+    ends = value.interval.low, value.interval.high
+    if METRICS[key].unit == "s":
+        unit, (low, high) = units.durations(value.value, *ends)[0], units.durations(value.value, *ends)[1][1:]
+        return f"{units.durations(value.value)[1][0]} {unit} [{low}, {high}]"
+    return f"{figure(key, value.value)} [{figure(key, ends[0])}, {figure(key, ends[1])}]"
+
+
+def points_interval(delta: float, interval: Interval | None) -> str:
+    """`−1.62 [−3.1, −0.2]` in percentage points."""
+    text = units.points(delta)
+    if interval is None:
+        return text
+    return f"{text} [{units.points(interval.low)}, {units.points(interval.high)}]"
+
+
+def flips(delta: ItemDelta) -> str:
+    """`61 lost, 42 gained`; the share of items that differ for a continuous score."""
+    if delta.lost is None or delta.gained is None:
+        return f"{units.percent(delta.discordance)} differ"
+    return f"{delta.lost:,} lost, {delta.gained:,} gained"
+
+
+def published(value: Published | None) -> str:
+    """The published difference, in points."""
+    return MISSING if value is None else units.points(value.candidate - value.baseline)
+
+
+def models(manifest: Manifest) -> dict[Arm, str]:
+    """Arm -> last part of its model's name."""
+    return {spec.arm: spec.model.rstrip("/").rsplit("/", 1)[-1] for spec in manifest.engines}
