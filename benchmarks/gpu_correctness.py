@@ -94,6 +94,8 @@ def cases(gpu: bool) -> list[Case]:
         listed += [
             Case("baseline, float32, Triton", "llama32", strict),
             Case("skip, float32, Triton", "swiftkv32", strict | mode(mode="skip"), "baseline, float32, Triton"),
+            Case("baseline, fp8 static", "llama_fp8", chunked),
+            Case("skip, fp8 static", "swiftkv_fp8", chunked | mode(mode="skip"), "baseline, fp8 static"),
         ]
     return listed
 
@@ -112,6 +114,8 @@ def checkpoints(directory: Path, gpu: bool) -> dict[str, Path]:
         "across": CheckpointSpec(key_value_layers=4, group_size=2, dtype=dtype, **size),
         "llama32": CheckpointSpec(key_value_layers=None, dtype="float32", **size),
         "swiftkv32": CheckpointSpec(key_value_layers=4, dtype="float32", **size),
+        "llama_fp8": CheckpointSpec(key_value_layers=None, dtype=dtype, fp8="static", **size),
+        "swiftkv_fp8": CheckpointSpec(key_value_layers=4, dtype=dtype, fp8="static", **size),
     }
     return {name: make_checkpoint(directory / name, spec) for name, spec in specs.items()}
 
