@@ -1,0 +1,122 @@
+"""What is read, and what is refused, before an engine runs: options, layer groups, configuration, backends."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from swiftkv_bench.errors import EngineError
+from swiftkv_bench.swiftkv.config import key_value_owners
+from swiftkv_bench.swiftkv.options import Options
+from swiftkv_bench.swiftkv.preflight import check_backend, check_config
+
+
+def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
+    """The attributes of a ``VllmConfig`` that the plug-in reads, as a sound engine has them."""
+    parallel: dict[str, Any] = {
+        "pipeline_parallel_size": 1,
+        "decode_context_parallel_size": 1,
+        "use_ubatching": False,
+    }
+    cache: dict[str, Any] = {"kv_sharing_fast_prefill": False, "calculate_kv_scales": False}
+    top: dict[str, Any] = {
+        "additional_config": {} if additional is None else additional,
+        "kv_transfer_config": None,
+        "speculative_config": None,
+        "use_v2_model_runner": False,
+        "compilation_config": SimpleNamespace(static_forward_context={}),
+    }
+    for name, value in changes.items():
+        next(part for part in (parallel, cache, top) if name in part)[name] = value
+    return SimpleNamespace(parallel_config=SimpleNamespace(**parallel), cache_config=SimpleNamespace(**cache), **top)
+
+
+def test_options_default_to_skipping_with_graphs() -> None:
+    assert Options.of(_vllm_config()) == Options(mode="skip", graphs=True)
+
+
+def test_options_come_from_the_additional_config() -> None:
+    given = {"swiftkv_mode": "full", "swiftkv_graphs": False, "gdn_prefill_backend": "triton"}
+    assert Options.of(_vllm_config(given)) == Options(mode="full", graphs=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"swiftkv_mode": "fast"}, "swiftkv_mode is 'fast', must be 'skip' or 'full'"),
+        ({"swiftkv_graphs": "no"}, "swiftkv_graphs is 'no', must be true or false"),
+        ({"swiftkv_layers": 3}, "unknown key 'swiftkv_layers'"),
+    ],
+)
+def test_a_wrong_option_is_named(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(EngineError, match=words):
+        Options.of(_vllm_config(given))
+
+
+def test_later_layers_own_their_key_values_without_groups() -> None:
+    assert key_value_owners(6, 3, 1) == {3: 3, 4: 4, 5: 5}
+
+
+def test_the_first_layer_of_a_group_owns_its_key_values() -> None:
+    assert key_value_owners(8, 4, 2) == {4: 4, 5: 4, 6: 6, 7: 6}
+
+
+def test_no_layer_is_late_when_all_have_key_values() -> None:
+    assert key_value_owners(6, None, None) == {}
+    assert key_value_owners(6, 6, 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("layers", "first", "size", "words"),
+    [
+        (6, 0, 1, r"num_key_value_layers is 0, must be within 1 \.\. 6"),
+        (6, 7, 1, r"num_key_value_layers is 7, must be within 1 \.\. 6"),
+        (7, 4, 2, "key_value_group_size is 2, must divide the 3 layers after layer 4"),
+    ],
+)
+def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, words: str) -> None:
+    with pytest.raises(EngineError, match=words):
+        key_value_owners(layers, first, size)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"pipeline_parallel_size": 2}, "--pipeline-parallel-size is 2"),
+        ({"decode_context_parallel_size": 2}, "--decode-context-parallel-size is 2"),
+        ({"use_ubatching": True}, "drop --enable-dbo"),
+        ({"kv_sharing_fast_prefill": True}, "--kv-sharing-fast-prefill is on"),
+        ({"calculate_kv_scales": True}, "--calculate-kv-scales is on"),
+        ({"kv_transfer_config": object()}, "a KV connector is configured"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["skip", "full"])
+def test_a_configuration_neither_mode_can_serve_is_refused(mode: Any, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(EngineError, match=words):
+        check_config(_vllm_config(**changes), Options(mode=mode))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"speculative_config": SimpleNamespace(method="eagle")}, "speculative method 'eagle'"),
+        ({"use_v2_model_runner": True}, "set VLLM_USE_V2_MODEL_RUNNER=0"),
+        ({}, "did not load the entry point vllm.logits_processors"),
+    ],
+)
+def test_what_skip_cannot_serve_full_can(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(EngineError, match=words):
+        check_config(_vllm_config(**changes), Options(mode="skip"))
+    check_config(_vllm_config(**changes), Options(mode="full"))
+
+
+def test_breakable_graphs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_USE_BREAKABLE_CUDAGRAPH", "1")
+    with pytest.raises(EngineError, match="VLLM_USE_BREAKABLE_CUDAGRAPH=1"):
+        check_config(_vllm_config(), Options(mode="full"))
+
+
+def test_a_backend_that_writes_the_cache_in_forward_is_refused() -> None:
+    backend = SimpleNamespace(forward_includes_kv_cache_update=True, get_name=lambda: "FLEX_ATTENTION")
+    with pytest.raises(EngineError, match="FLEX_ATTENTION writes the KV cache inside forward"):
+        check_backend(backend)

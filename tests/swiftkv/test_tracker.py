@@ -1,0 +1,102 @@
+"""The tracker follows requests through batch rows as vLLM's own processors do."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm.sampling_params import SamplingParams
+from vllm.v1.sample.logits_processor.builtin import process_dict_updates
+from vllm.v1.sample.logits_processor.interface import BatchUpdate, MoveDirectionality
+
+from swiftkv_bench.swiftkv.tracker import PromptLogprobsTracker, tracker_of
+
+ROWS = 6
+
+
+def _vllm_config(model_type: str = "llama_swiftkv") -> SimpleNamespace:
+    return SimpleNamespace(
+        model_config=SimpleNamespace(hf_config=SimpleNamespace(model_type=model_type)),
+        scheduler_config=SimpleNamespace(max_num_seqs=ROWS),
+        compilation_config=SimpleNamespace(static_forward_context={}),
+    )
+
+
+def _params(prompt_logprobs: int | None) -> SamplingParams:
+    return SamplingParams(prompt_logprobs=prompt_logprobs)
+
+
+@st.composite
+def batch_updates(draw: st.DrawFn) -> BatchUpdate:
+    """Removals, additions into other rows, then moves, in the order vLLM applies them."""
+    rows = draw(st.permutations(range(ROWS)))
+    cut = draw(st.integers(0, ROWS))
+    removed, free = rows[:cut], rows[cut:]
+    added: list[Any] = [
+        (row, _params(draw(st.sampled_from([None, 0, 3]))), [1] * draw(st.integers(1, 9)), [])
+        for row in free[: draw(st.integers(0, len(free)))]
+    ]
+    pairs = st.tuples(st.integers(0, ROWS - 1), st.integers(0, ROWS - 1)).filter(lambda pair: pair[0] != pair[1])
+    moved = [(*pair, draw(st.sampled_from(list(MoveDirectionality)))) for pair in draw(st.lists(pairs, max_size=3))]
+    return BatchUpdate(batch_size=ROWS, removed=removed, added=added, moved=moved)
+
+
+@given(st.lists(st.none() | batch_updates(), max_size=6))
+def test_rows_equal_those_of_vllms_own_bookkeeping(updates: list[BatchUpdate | None]) -> None:
+    tracker = PromptLogprobsTracker(_vllm_config())
+    expected: dict[int, tuple[bool, int]] = {}
+
+    def state(params: Any, prompt: Any, _output: Any) -> tuple[bool, int]:
+        return params.prompt_logprobs is not None, len(prompt)
+
+    for update in updates:
+        tracker.update_state(update)
+        process_dict_updates(expected, update, state)
+    needs_all, prompt_lens = tracker.rows(ROWS)
+    absent = (False, 0)
+    assert list(zip(needs_all.tolist(), prompt_lens.tolist(), strict=True)) == [
+        expected.get(row, absent) for row in range(ROWS)
+    ]
+    assert tracker.steps == len(updates)
+
+
+@pytest.mark.parametrize(("asked", "needs"), [(None, False), (0, True), (1, True), (-1, True)])
+def test_any_number_of_prompt_logprobs_needs_all_rows(asked: int | None, needs: bool) -> None:
+    tracker = PromptLogprobsTracker(_vllm_config())
+    tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, _params(asked), [1, 2], [])], moved=[]))
+    assert tracker.rows(1)[0].tolist() == [needs]
+
+
+def test_a_prompt_of_embeddings_has_an_unknown_length() -> None:
+    tracker = PromptLogprobsTracker(_vllm_config())
+    tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, _params(None), None, [])], moved=[]))
+    assert tracker.rows(1)[1].tolist() == [0]
+
+
+def test_slots_are_read_in_the_order_of_the_batch() -> None:
+    tracker = PromptLogprobsTracker(_vllm_config())
+    assert tracker.add_request(2, _params(0)) is False
+    assert tracker.rows(3, np.array([0, 2, 1]))[0].tolist() == [False, True, False]
+
+
+def test_a_reused_slot_forgets_its_last_request() -> None:
+    tracker = PromptLogprobsTracker(_vllm_config())
+    tracker.add_request(1, _params(0))
+    tracker.add_request(1, _params(None))
+    assert tracker.rows(2)[0].tolist() == [False, False]
+
+
+def test_an_engine_finds_its_own_tracker() -> None:
+    one, other = _vllm_config(), _vllm_config()
+    trackers = PromptLogprobsTracker(one), PromptLogprobsTracker(other)
+    assert (tracker_of(one), tracker_of(other)) == trackers
+
+
+def test_an_engine_of_another_model_keeps_nothing() -> None:
+    config = _vllm_config("llama")
+    tracker = PromptLogprobsTracker(config)
+    tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, _params(0), [1], [])], moved=[]))
+    assert tracker_of(config) is None
+    assert tracker.steps == 0
