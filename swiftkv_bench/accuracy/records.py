@@ -37,10 +37,10 @@ class ItemLog:
         Raises:
             InputError: a line is no item record.
         """
-        run = Run(folder)
-        self._path = run.items_path
+        self._run = Run(folder)
+        self._path = self._run.items_path
         _cut_torn_line(self._path)
-        self._done = {_key(record): record.prompt_hash for record in run.items()}
+        self._done = {_key(record): record.prompt_hash for record in self._run.items()}
         self._lock = threading.Lock()
 
     def is_done(self, arm: Arm, repeat: int, item: Item) -> bool:
@@ -56,6 +56,11 @@ class ItemLog:
                 f"the data or the tokenizer changed since; choose a new folder with --out"
             )
         return recorded is not None
+
+    def records(self, arm: Arm, repeat: int, column: str) -> list[ItemRecord]:
+        """What is recorded of one column on one arm, in order of answering."""
+        every = self._run.items()
+        return [r for r in every if (r.arm, r.repeat, r.column) == (arm, repeat, column)]
 
     def append(self, records: Sequence[ItemRecord]) -> None:
         """Writes records; they are on the device when this returns."""

@@ -1,7 +1,8 @@
 """Runs an accuracy plan against engines: every item of every column, recorded as it is answered.
 
 Files in the run folder: ``items.jsonl`` (one `ItemRecord` a line, appended), ``journal/<arm>.jsonl`` (every
-answer, the base of resuming) and ``columns.json`` (one `ColumnStatus` a column, arm and repeat). Starting,
+answer, the base of resuming), ``columns.json`` (one `ColumnStatus` a column, arm and repeat) and
+``lm_eval/<arm>/<column>/`` (the same in lm-eval's own format). Starting,
 restarting and stopping engines is the runner's business; statistics are the analysis'.
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from swiftkv_bench.accuracy.data import MissingDataError
 from swiftkv_bench.accuracy.items import Item, build_items, in_waves, sample
+from swiftkv_bench.accuracy.native import write_native
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import ItemLog, Recorder, StatusFile
 from swiftkv_bench.accuracy.session import Session, Tally
@@ -92,7 +94,9 @@ def run_accuracy(
         EngineError: an engine failed; everything answered until then is recorded.
         InputError: the folder holds answers to other prompts or of another engine configuration.
     """
-    run = _Run(prepared.plan, ItemLog(folder), StatusFile(folder), observer, concurrency, decided, threading.Event())
+    run = _Run(
+        prepared.plan, folder, ItemLog(folder), StatusFile(folder), observer, concurrency, decided, threading.Event()
+    )
     arms = [arm for arm in prepared.plan.arms if arm in targets]
     for arm in arms:
         run.statuses.require_engine(arm, targets[arm].engine_key)
@@ -111,6 +115,7 @@ def run_accuracy(
 @dataclass
 class _Run:
     plan: AccuracyPlan
+    folder: Path
     log: ItemLog
     statuses: StatusFile
     observer: Observer
@@ -151,15 +156,19 @@ class _Run:
     def _arm(self, session: Session, column_tasks: ColumnTasks, items: list[Item]) -> None:
         repeats = (0, 1) if self.plan.repeat_baseline and session.arm == "baseline" else (0,)
         for repeat in repeats:
-            if not self.stop.is_set():
-                self._column_on_arm(session, repeat, column_tasks, items)
+            if not self.stop.is_set() and self._column_on_arm(session, repeat, column_tasks, items):
+                name = session.arm if repeat == 0 else f"{session.arm}-again"
+                records = self.log.records(session.arm, repeat, column_tasks.column.name)
+                folder = self.folder / "lm_eval" / name / column_tasks.column.name
+                write_native(folder, column_tasks, items, records, session.target)
 
-    def _column_on_arm(self, session: Session, repeat: int, column_tasks: ColumnTasks, items: list[Item]) -> None:
+    def _column_on_arm(self, session: Session, repeat: int, column_tasks: ColumnTasks, items: list[Item]) -> bool:
+        """Answers what is not answered yet; False if there was nothing to do."""
         column, arm = column_tasks.column, session.arm
         todo = [item for item in items if not self.log.is_done(arm, repeat, item)]
         known = self.statuses.get(arm, repeat, column.name)
         if not todo and known is not None and known.status == "complete":
-            return
+            return False
         tally, started = Tally(), time.perf_counter()
         recorder = Recorder(self.log, column_tasks, arm, repeat, self.observer, len(items) - len(todo), len(items))
         status, reason = "incomplete", "stopped before all items were answered"
@@ -185,6 +194,7 @@ class _Run:
                     "task_hashes": {item.task: column_tasks.hashes[item.task] for item in items},
                 })
             )  # fmt: skip
+        return True
 
     def _ask(self, session: Session, repeat: int, todo: list[Item], tally: Tally, recorder: Recorder) -> bool:
         """Answers and records items; True if the column was ended early."""

@@ -1,0 +1,106 @@
+"""A finished column in lm-eval's own file format, so that tools which read lm-eval's output read ours.
+
+One folder a column: ``results_<time>.json`` with the aggregated metrics and ``samples_<task>_<time>.jsonl`` with
+one line an item, as lm-eval 0.4.13's ``--output_path --log_samples`` writes them.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from swiftkv_bench.accuracy.items import Item
+from swiftkv_bench.accuracy.target import Target
+from swiftkv_bench.accuracy.tasks import FEWSHOT_SEED, ColumnTasks
+from swiftkv_bench.schema.accuracy import ItemRecord
+from swiftkv_bench.store import write_atomic
+
+
+def write_native(
+    folder: Path, column_tasks: ColumnTasks, items: Sequence[Item], records: Sequence[ItemRecord], target: Target
+) -> None:
+    """Writes both kinds of file for one column of one arm in place of what the folder holds.
+
+    Args:
+        items: the items that were asked.
+        records: their records, in any order; items without a record are left out.
+    """
+    answered = {(r.task, r.doc_id): r for r in records}
+    time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")
+    stale = [*folder.glob("results_*.json"), *folder.glob("samples_*.jsonl")]
+    results: dict[str, Any] = {}
+    for name in column_tasks.tasks:
+        of_task = [(item, answered[item.key]) for item in items if item.task == name and item.key in answered]
+        if of_task:
+            lines = [json.dumps(_sample(item, record, column_tasks), default=str) for item, record in of_task]
+            write_atomic(folder / f"samples_{name}_{time}.jsonl", ("\n".join(lines) + "\n").encode())
+            results[name] = _metrics(name, [record for _, record in of_task], column_tasks)
+    summary = _summary(column_tasks, results, answered, target)
+    write_atomic(folder / f"results_{time}.json", json.dumps(summary, indent=2, default=str).encode())
+    for path in stale:
+        path.unlink()
+
+
+def _sample(item: Item, record: ItemRecord, column_tasks: ColumnTasks) -> dict[str, Any]:
+    return {
+        "doc_id": item.doc_id,
+        "doc": item.document,
+        "target": record.target,
+        "arguments": {
+            f"gen_args_{i}": {f"arg_{j}": argument for j, argument in enumerate(instance.args)}
+            for i, instance in enumerate(item.instances)
+        },
+        "resps": [[_text(response)] for response in record.responses],
+        "filtered_resps": [_text(response) for response in record.filtered],
+        "filter": column_tasks.column.filter,
+        "metrics": list(record.metrics),
+        "doc_hash": record.doc_hash,
+        "prompt_hash": record.prompt_hash,
+        "target_hash": record.target_hash,
+        **record.metrics,
+    }
+
+
+def _metrics(name: str, records: Sequence[ItemRecord], column_tasks: ColumnTasks) -> dict[str, Any]:
+    """Mean and standard error of each metric: sample standard deviation over the root of n."""
+    found: dict[str, Any] = {"alias": name, "sample_len": len(records)}
+    for metric in records[0].metrics:
+        values = [record.metrics[metric] for record in records]
+        mean = math.fsum(values) / len(values)
+        key = f"{metric},{column_tasks.column.filter}"
+        found[key] = mean
+        if len(values) > 1:
+            variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
+            found[f"{metric}_stderr,{column_tasks.column.filter}"] = math.sqrt(variance / len(values))
+    return found
+
+
+def _summary(
+    column_tasks: ColumnTasks, results: dict[str, Any], answered: dict[tuple[str, int], ItemRecord], target: Target
+) -> dict[str, Any]:
+    column, tasks = column_tasks.column, {name: column_tasks.tasks[name] for name in results}
+    return {
+        "results": results,
+        "group_subtasks": {column.task: sorted(results)} if column.subsets else {name: [] for name in results},
+        "configs": {name: task.dump_config() for name, task in tasks.items()},
+        "versions": {name: task.VERSION for name, task in tasks.items()},
+        "n-shot": dict.fromkeys(results, column.num_fewshot),
+        "higher_is_better": {name: task.higher_is_better() for name, task in tasks.items()},
+        "n-samples": {
+            name: {"original": len(task.task_docs), "effective": sum(key[0] == name for key in answered)}
+            for name, task in tasks.items()
+        },
+        "config": {"model": target.served_model, "model_args": {}, "fewshot_seed": FEWSHOT_SEED},
+        "model_name": target.served_model,
+        "model_name_sanitized": target.served_model.replace("/", "__"),
+        "chat_template_sha": None,
+        "fewshot_as_multiturn": column.fewshot_as_multiturn,
+        "task_hashes": {name: column_tasks.hashes[name] for name in results},
+    }
+
+
+def _text(value: Any) -> Any:
+    """lm-eval's samples files hold responses as text throughout."""
+    return [_text(part) for part in value] if isinstance(value, list | tuple) else str(value)
