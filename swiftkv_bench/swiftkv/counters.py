@@ -10,7 +10,7 @@ vLLM's ``/metrics`` adds them up. Without it they are visible in the engine-core
 ``swiftkv:second_half_tokens_total``          tokens that went through the second half
 ``swiftkv:steps_total``                       forward passes
 ``swiftkv:steps_without_second_half_total``   forward passes in which no token ran the second half
-``swiftkv:model_info``                        1, with labels mode, key_value_layers, layers, group_size
+``swiftkv:model_info``                        1, with labels mode, key_value_layers, layers, and the group size
 ============================================  ===========================================================
 """
 

@@ -35,6 +35,7 @@ _CHECKPOINTS = {
         dtype="bfloat16",
     ),
     "small": CheckpointSpec(layers=4, key_value_layers=2),
+    "one_kv_head": CheckpointSpec(layers=4, key_value_layers=2, kv_heads=1, group_size=2),
 }
 
 
@@ -99,6 +100,8 @@ RUNS: dict[str, Run] = {
     "skip_across_tied": Run("across_tied", _mode(**_EAGER, **_SMALL), passes=2),
     "skip_all_ordinary": Run("all_ordinary", _mode(**_EAGER, **_SMALL)),
     "skip_compiled": Run("small", _mode(**_SMALL)),
+    # One K/V head on two ranks: both hold a copy.
+    "skip_tensor_parallel": Run("one_kv_head", _mode(**_EAGER, **_SMALL, tensor_parallel_size=2)),
     "skip_fp8_channel": Run("fp8_channel", _mode(**_EAGER, **_SMALL, **_BFLOAT16)),
     "full_fp8_channel": Run("fp8_channel", _mode("full", **_EAGER, **_SMALL, **_BFLOAT16)),
     # One later layer's K/V unquantised: no joint projection.

@@ -20,6 +20,7 @@ EXACT = [
     "skip_across_tied",
     "skip_all_ordinary",
     "skip_compiled",
+    "skip_tensor_parallel",
     "full_speculative",
 ]
 
