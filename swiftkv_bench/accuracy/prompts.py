@@ -47,6 +47,12 @@ class Prompter:
         )
         return text
 
+    def without_special(self, text: str) -> str:
+        """A text without the names of special tokens, as other tools decode it."""
+        for token in self._tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+        return text
+
     def encode(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """Token ids of each distinct text, no special tokens added; all processors share the work."""
         distinct = list(dict.fromkeys(texts))

@@ -29,7 +29,7 @@ class Agreement:
         items: items computed again.
         same_score: of these, items with the same score.
         largest_difference_nat: between two log-likelihoods; None for generated text.
-        same_text: items with the same text; None for log-likelihoods.
+        same_text: items with the same text, special tokens left out; None for log-likelihoods.
         differing: doc ids per task whose score differs.
     """
 
@@ -55,7 +55,7 @@ def verify_run(
         InputError: transformers cannot load the model, or a recorded prompt cannot be made again.
     """
     recorded = [record for record in run.items() if record.arm == arm and record.repeat == 0]
-    language_model = _hf(model, device, dtype, max_model_len)
+    language_model, prompter = _hf(model, device, dtype, max_model_len), Prompter(model)
     found = []
     for column_tasks in prepared.columns:
         records = [record for record in recorded if record.column == column_tasks.column.name]
@@ -63,10 +63,10 @@ def verify_run(
         if chosen:
             observer.progress("verify", f"{column_tasks.column.title}: {len(chosen)} items by lm-eval's hf class")
             items = build_items(
-                column_tasks, [(r.task, r.doc_id) for r in chosen], Prompter(model), max_model_len=max_model_len,
+                column_tasks, [(r.task, r.doc_id) for r in chosen], prompter, max_model_len=max_model_len,
                 max_gen_tokens=prepared.plan.max_gen_tokens,
             )  # fmt: skip
-            found.append(_agreement(column_tasks, items, chosen, language_model))
+            found.append(_agreement(column_tasks, items, chosen, language_model, prompter))
     observer.finish("verify")
     return found
 
@@ -91,7 +91,11 @@ def _hf(model: str, device: str, dtype: str, max_model_len: int) -> Any:
 
 
 def _agreement(
-    column_tasks: ColumnTasks, items: Sequence[Item], records: Sequence[ItemRecord], language_model: Any
+    column_tasks: ColumnTasks,
+    items: Sequence[Item],
+    records: Sequence[ItemRecord],
+    language_model: Any,
+    prompter: Prompter,
 ) -> Agreement:
     by_key = {(r.task, r.doc_id): r for r in records}
     same_score, same_text, worst, differing, generated = 0, 0, 0.0, [], False
@@ -109,7 +113,8 @@ def _agreement(
         else:
             differing.append(item.key)
         if generated:
-            same_text += responses[0] == record.responses[0]
+            # lm-eval's hf class leaves special tokens out of the text, an engine is asked to keep them in.
+            same_text += prompter.without_special(responses[0]) == prompter.without_special(record.responses[0])
         else:
             worst = max([worst, *(abs(a[0] - b[0]) for a, b in zip(responses, record.responses, strict=True))])
     return Agreement(

@@ -1,0 +1,156 @@
+"""Scoring on real vLLM engines: against prompt logprobs, against PyTorch by stock lm-eval, and with a fault."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from swiftkv_bench.accuracy.probes import probe_abilities
+from swiftkv_bench.accuracy.prompts import Prompter
+from swiftkv_bench.accuracy.records import read_statuses
+from swiftkv_bench.accuracy.run import Prepared, prepare_accuracy, run_accuracy
+from swiftkv_bench.accuracy.scoring import Abilities, answer_questions, loglikelihood
+from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_folder
+from swiftkv_bench.accuracy.target import Target
+from swiftkv_bench.accuracy.verify import verify_run
+from swiftkv_bench.embedded.checkpoint import ensure_pair
+from swiftkv_bench.engines.client import Client
+from swiftkv_bench.engines.probes import probe_engine
+from swiftkv_bench.engines.vllm_server import vllm_server
+from swiftkv_bench.observer import Silent
+from swiftkv_bench.schema.engine import EngineInfo, EngineSpec, OptionValue
+from swiftkv_bench.store import Run, cache_dir
+from tests.accuracy.planted import FAULT, stage
+from tests.accuracy.test_scoring import QUESTIONS
+
+pytestmark = pytest.mark.vllm
+
+CONTEXT = 8192
+ARGS: dict[str, OptionValue] = {
+    "dtype": "float32", "enforce-eager": True, "max-num-seqs": 32, "max-num-batched-tokens": 2048,
+    "generation-config": "vllm",
+}  # fmt: skip
+ENV = {
+    "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
+}  # fmt: skip
+COLUMNS = ("mini_arc", "mini_winogrande", "mini_truthfulqa")
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineSpec]:
+    pair = ensure_pair(cache_dir())
+    common = {"kind": "vllm", "max_model_len": CONTEXT, "tokenizer": str(pair.baseline)}
+    overrides = f'{{"architectures": ["{FAULT}"]}}'
+    env = ENV | {"PYTHONPATH": stage(tmp_path_factory.mktemp("planted"))}
+    return {
+        "baseline": EngineSpec.model_validate(
+            common | {"arm": "baseline", "model": str(pair.baseline), "args": ARGS, "env": ENV}
+        ),
+        "faulty": EngineSpec.model_validate(
+            common | {"arm": "swiftkv", "model": str(pair.swiftkv), "args": ARGS | {"hf-overrides": overrides}}
+            | {"env": env}
+        ),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engines(specs: dict[str, EngineSpec], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, EngineInfo]]:
+    folder = tmp_path_factory.mktemp("engines")
+    servers = {
+        name: vllm_server(spec, folder / f"{name}.log", folder / name, secret_env={}, start_timeout_s=300)
+        for name, spec in specs.items()
+    }
+    try:
+        for server in servers.values():
+            server.launch()
+        yield {name: server.wait_ready(Silent()) for name, server in servers.items()}
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+def _target(info: EngineInfo, spec: EngineSpec) -> Target:
+    return Target(info.base_url, info.served_model, spec.tokenizer, "engine", CONTEXT)
+
+
+def _prepared() -> Prepared:
+    suite = load_suite("mini")
+    columns = tuple(c for c in suite.columns if c.name in COLUMNS)
+    plan = plan_accuracy(
+        suite.model_copy(update={"columns": columns}), ["baseline"], folder=suite_folder("mini"), limit=8
+    )
+    return prepare_accuracy(plan, None, Silent())
+
+
+@pytest.fixture(scope="module")
+def recorded(
+    engines: dict[str, EngineInfo], specs: dict[str, EngineSpec], tmp_path_factory: pytest.TempPathFactory
+) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    run_accuracy(_prepared(), {"baseline": _target(engines["baseline"], specs["baseline"])}, folder, Silent())
+    return Run(folder)
+
+
+def test_an_ordinary_engine_passes_every_probe(engines: dict[str, EngineInfo], specs: dict[str, EngineSpec]) -> None:
+    probes = probe_engine(specs["baseline"], engines["baseline"], None)
+    assert {p.name: p.status for p in probes} == {
+        "context length": "pass", "repeatable": "pass", "prefix cache": "pass",
+    }  # fmt: skip
+
+
+def test_a_run_is_complete_and_says_how_it_scored(recorded: Run) -> None:
+    assert {s.column: (s.status, s.methods) for s in read_statuses(recorded.path)} == {
+        "mini_arc": ("complete", ("generation",)),
+        "mini_winogrande": ("complete", ("forced decode",)),
+        "mini_truthfulqa": ("complete", ("forced decode",)),
+    }
+
+
+def test_stock_lm_eval_on_the_weights_agrees_with_the_engine(recorded: Run, specs: dict[str, EngineSpec]) -> None:
+    pytest.importorskip("accelerate")
+    found = verify_run(
+        recorded, _prepared(), "baseline", specs["baseline"].model, Silent(), share=0.25, dtype="float32",
+        max_model_len=CONTEXT,
+    )  # fmt: skip
+    assert [(a.column, a.items, a.same_score, a.same_text) for a in found] == [
+        ("mini_arc", 2, 2, 2), ("mini_winogrande", 2, 2, None), ("mini_truthfulqa", 2, 2, None),
+    ]  # fmt: skip
+    assert all(a.largest_difference_nat < 1e-3 for a in found if a.largest_difference_nat is not None)
+
+
+@pytest.mark.parametrize(
+    "abilities",
+    [
+        Abilities("logprob_token_ids", forced_decode=True),
+        Abilities("logprob_token_ids"),
+        Abilities("allowed_token_ids"),
+    ],
+    ids=["forced decode", "one token, listed", "one token, allowed"],
+)
+def test_every_way_equals_prompt_logprobs_on_an_ordinary_engine(
+    abilities: Abilities, engines: dict[str, EngineInfo]
+) -> None:
+    info = engines["baseline"]
+    with Client(info.base_url) as client:
+
+        def ask(body, reduce):  # type: ignore[no-untyped-def]
+            return reduce(client.post("/v1/completions", {"model": info.served_model, **body}))
+
+        expected, _ = answer_questions(QUESTIONS[1:], Abilities(None, prompt_logprobs=True), ask)
+        found, _ = answer_questions(QUESTIONS[1:], abilities, ask)
+    assert [loglikelihood(a)[0] for a in found] == pytest.approx([loglikelihood(a)[0] for a in expected], abs=1e-3)
+    assert [loglikelihood(a)[1] for a in found] == [loglikelihood(a)[1] for a in expected]
+
+
+def test_an_engine_that_skips_rows_it_must_not_is_found_out(
+    engines: dict[str, EngineInfo], specs: dict[str, EngineSpec]
+) -> None:
+    info, spec = engines["faulty"], specs["faulty"]
+    with Client(info.base_url) as client:
+        abilities, probes = probe_abilities(
+            client, _target(info, spec), "swiftkv", vocabulary=Prompter(spec.tokenizer).vocabulary
+        )
+    assert abilities == Abilities("logprob_token_ids", forced_decode=True, prompt_logprobs=False)
+    [honesty] = [p for p in probes if p.name == "prompt logprobs"]
+    assert honesty.status == "fail"
+    assert honesty.data["largest_difference_nat"] > 0.5
