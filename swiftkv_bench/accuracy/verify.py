@@ -29,7 +29,7 @@ class Agreement:
         items: items computed again.
         same_score: of these, items with the same score.
         largest_difference_nat: between two log-likelihoods; None for generated text.
-        same_text: items with the same text, special tokens left out; None for log-likelihoods.
+        same_text: items with the same text, special tokens and broken characters left out; None for log-likelihoods.
         differing: doc ids per task whose score differs.
     """
 
@@ -113,8 +113,7 @@ def _agreement(
         else:
             differing.append(item.key)
         if generated:
-            # lm-eval's hf class leaves special tokens out of the text, an engine is asked to keep them in.
-            same_text += prompter.without_special(responses[0]) == prompter.without_special(record.responses[0])
+            same_text += _comparable(responses[0], prompter) == _comparable(record.responses[0], prompter)
         else:
             worst = max([worst, *(abs(a[0] - b[0]) for a, b in zip(responses, record.responses, strict=True))])
     return Agreement(
@@ -125,6 +124,15 @@ def _agreement(
         same_text=same_text if generated else None,
         differing=tuple(differing),
     )
+
+
+def _comparable(text: str, prompter: Prompter) -> str:
+    """A text without what two decoders of the same tokens write differently.
+
+    lm-eval's hf class leaves special tokens out, an engine is asked to keep them; an engine holds back bytes at the
+    end that are no whole character, where the other writes a replacement character.
+    """
+    return prompter.without_special(text).replace("\N{REPLACEMENT CHARACTER}", "")
 
 
 def _compute(language_model: Any, item: Item, i: int) -> Any:
