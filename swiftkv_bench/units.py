@@ -53,8 +53,11 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def points(share: float | None, digits: int = 2) -> str:
-    """A difference of two shares in signed percentage points: `-0.0162` gives `-1.62`."""
-    return "–" if share is None or math.isnan(share) else f"{share * 100:+.{digits}f}"
+    """A difference of two shares in signed percentage points, with a true minus sign: `-0.0162` gives `−1.62`."""
+    if share is None or math.isnan(share):
+        return "–"
+    text = f"{share * 100:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def p_value(p: float | None) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.metrics import DEFINITIONS
 from swiftkv_bench.render import wording
+from swiftkv_bench.render.cells import TableView
+from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.render.summary import statements
-from swiftkv_bench.render.tables import TableView, grouped_findings, tables
+from swiftkv_bench.render.tables import tables
 
 
 def markdown(analysis: Analysis, figures: Sequence[str] = ()) -> str:
@@ -44,7 +46,7 @@ def _table(view: TableView) -> str:
         heads = [h.text for h in view.heads]
     lines.append("| " + " | ".join(escape(h) for h in heads) + " |")
     lines.append("|" + "|".join(" --: " if h.align == "right" else " :-- " for h in view.heads) + "|")
-    lines += ["| " + " | ".join(escape(cell.text) for cell in row) + " |" for row in view.rows]
+    lines += ["| " + " | ".join(escape(cell.whole) for cell in row) + " |" for row in view.rows]
     return "\n".join([*lines, "", escape(view.note)])
 
 

@@ -97,7 +97,7 @@ def figures(analysis: Analysis, formats: Sequence[str] = ("svg", "png")) -> tupl
     found: list[Figure | None] = []
     for perf in analysis.perf:
         found += [
-            throughput(perf, formats), latency(perf, formats), gain(perf, formats), first_token(perf, formats),
+            throughput(perf, formats), gain(perf, formats), latency(perf, formats), first_token(perf, formats),
             requests(perf, formats),
         ]  # fmt: skip
     found += [accuracy(part, formats) for part in analysis.accuracy]
@@ -249,7 +249,7 @@ def first_token(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
                 )
                 left += share
             ax.annotate(units.duration(split.ttft_s), (100, at), xytext=(5, 0), textcoords="offset points", va="center")
-        names = [f"{_input_text(p)} in, {wording.load(p.point.arrivals)}  {ARM[arm]}" for p, arm, _ in shown]
+        names = [f"{_input_text(p)} in, {wording.load(p.point.arrivals)}, {ARM[arm]}" for p, arm, _ in shown]
         canvas.legend(
             handles=[Patch(facecolor=INK, alpha=shade, edgecolor=INK, label=name) for _, name, shade in parts],
             loc="outside upper left", ncols=3,
@@ -315,7 +315,7 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
         for y, (_, comparison, margin) in enumerate(rows):
             _forest_row(ax, y, comparison, margin)
         ax.axvline(0, color=INK, linewidth=0.8)
-        ax.set_yticks(range(len(rows)), [f"{name}  (n {comparison.delta.n:,})" for name, comparison, _ in rows])
+        ax.set_yticks(range(len(rows)), [f"{name}, n {comparison.delta.n:,}" for name, comparison, _ in rows])
         ax.set_ylim(len(rows) - 0.4, -0.6)
         if rows[-1][0].startswith("Average"):
             ax.axhline(len(rows) - 1.5, color=QUIET, linewidth=0.5)

@@ -15,17 +15,23 @@ from typing import Any
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import AccuracyAnalysis, Analysis, ItemView, RunInfo
 from swiftkv_bench.metrics import DEFINITIONS
+from swiftkv_bench.render import wording
+from swiftkv_bench.render.cells import TableView
 from swiftkv_bench.render.export import export_points, summary_json
+from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.render.markdown import markdown, title
 from swiftkv_bench.render.plots import COLOUR, FIRST, GRID, INK, PAPER, QUIET, Figure, figures
 from swiftkv_bench.render.summary import statements
-from swiftkv_bench.render.tables import TableView, grouped_findings, tables
+from swiftkv_bench.render.tables import tables
 from swiftkv_bench.render.wording import ARM
 
 ITEM_BYTES = 1_500_000
 """Most bytes of item texts in a page, so that it stays below 3 MB."""
 PROMPT_SHOWN, ANSWER_SHOWN = 2_000, 2_000
 """Characters of a prompt's end and of an answer's start that the page shows."""
+
+WIDE = 680
+"""Pixels from which a figure takes the page's whole width."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LOAD, _QUALITY = ("load", "bound", "detail"), ("accuracy", "origin", "answers")
@@ -71,6 +77,7 @@ def html(analysis: Analysis, drawn: Sequence[Figure]) -> str:
     items = [_browser(part) for part in analysis.accuracy if part.items]
     return environment.get_template("report.html.j2").render(
         title=title(analysis),
+        heading="SwiftKV against its baseline",
         subtitle=_subtitle(analysis),
         statements=statements(analysis),
         quality={
@@ -100,9 +107,11 @@ def _safe(text: str) -> Any:
 
 def _subtitle(analysis: Analysis) -> str:
     run = analysis.runs[0].manifest
+    pair = [name for arm, name in wording.models(run).items() if arm in ("baseline", "swiftkv")]
     gpus = [a.name for a in run.machine.accelerators]
     where = f"{len(gpus)} × {gpus[0]}" if gpus else (run.machine.cpu or run.machine.platform)
-    return f"Profile {run.profile} on {where}, {run.created_utc[:16].replace('T', ' ')} UTC"
+    models = " against ".join(dict.fromkeys(reversed(pair)))
+    return f"{models}. Profile {run.profile} on {where}, {run.created_utc[:16].replace('T', ' ')} UTC"
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ class _Picture:
     title: str
     caption: str
     svg: Any
+    wide: bool
 
 
 _THEME = {
@@ -131,7 +141,7 @@ def _picture(figure: Figure) -> _Picture:
     text = text.replace("url(#", f"url(#{prefix}").replace('xlink:href="#', f'xlink:href="#{prefix}')
     text = re.sub(r"#[0-9a-f]{6}\b", lambda m: _THEME.get(m.group(), m.group()), text)
     text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
-    text = re.sub(r" {2,}|(?<=>)\n+", "", text)
+    text = re.sub(r"\n\s*", "\n", text)
     size = re.search(r'width="([\d.]+)pt" height="[\d.]+pt"', text)
     width = float(size.group(1)) * 4 / 3 if size else 640.0
     label = _attribute(f"{figure.title}. {figure.description}")
@@ -141,7 +151,7 @@ def _picture(figure: Figure) -> _Picture:
         text,
         count=1,
     )
-    return _Picture(figure.name, figure.title, figure.caption, _safe(text))
+    return _Picture(figure.name, figure.title, figure.caption, _safe(text), width > WIDE)
 
 
 def _attribute(text: str) -> str:

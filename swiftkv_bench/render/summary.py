@@ -6,6 +6,7 @@ from typing import Literal
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import METRICS, AccuracyAnalysis, Analysis, Comparison, Overall, PerfAnalysis
+from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.stats.verdicts import Verdict
 
 Tone = Literal["good", "bad", "open"]
@@ -48,9 +49,9 @@ def _speed(perf: PerfAnalysis) -> Statement:
         return Statement(question, "No speed comparison could be made", detail.capitalize() + ".", "open")
     parts = []
     if ttft is not None:
-        parts.append(_phrase(ttft, "First token {} sooner", "First token {} later"))
+        parts.append(_phrase(ttft, "First token {} faster", "First token {} slower"))
     if throughput is not None:
-        parts.append(_phrase(throughput, "{} the tokens per second", "{} the tokens per second", invert=False))
+        parts.append(_phrase(throughput, "throughput {}", "throughput {}", invert=False))
     main = ttft or throughput
     details = [_detail(METRICS[k].title, perf.overall[k]) for k in _DETAILED if k in perf.overall]
     tone: Tone = "open" if main is None or not _clear(main) else ("good" if main.mean > 1 else "bad")
@@ -82,7 +83,8 @@ def _detail(title: str, found: Overall) -> str:
         if interval is None:
             return f"{title} {units.ratio(found.mean)} ({pairs}: no interval)"
         return f"{title} {units.ratio(found.mean)} (95 % interval {interval.low:.2f} to {interval.high:.2f}, {pairs})"
-    return f"{title} {found.low:.2f} to {units.ratio(found.high)} over {found.points} load points"
+    spread = f"{found.low:.2f} to {units.ratio(found.high)} over {found.points} load points"
+    return f"{title} {spread} (geometric mean {units.ratio(found.mean)})"
 
 
 def _quality(accuracy: AccuracyAnalysis) -> Statement:
@@ -106,7 +108,8 @@ def _quality(accuracy: AccuracyAnalysis) -> Statement:
     parts += [
         f"{name}: {', '.join(of)}" for name, of in (("lost", failed), ("open", undecided), ("held", passed)) if of
     ]
-    return Statement(question, headline, "; ".join(p for p in parts if p) + ".", tone)
+    detail = "; ".join(p for p in parts if p) + "."
+    return Statement(question, headline, detail[0].upper() + detail[1:], tone)
 
 
 def _average(accuracy: AccuracyAnalysis) -> str:
@@ -126,17 +129,17 @@ def _verdict(comparison: Comparison | None) -> Verdict | None:
 
 def _trust(analysis: Analysis) -> Statement:
     question = "Can the figures be trusted?"
-    count = {s: sum(f.severity == s for f in analysis.findings) for s in ("invalid", "warning", "note")}
-    if count["invalid"]:
-        n = count["invalid"]
-        headline, tone = f"{n} finding{'s take' if n > 1 else ' takes'} a figure out of the comparison", "bad"
-    elif count["warning"]:
-        n = count["warning"]
-        headline, tone = f"{n} warning{'s stand' if n > 1 else ' stands'} beside the figures", "open"
-    else:
-        headline, tone = "Nothing stands against the figures", "good"
-    first = next(
-        (f.message for f in analysis.findings if f.severity != "note"),
-        "Every check of the client, the server and the answers passed.",
-    )
-    return Statement(question, headline, first, tone)  # type: ignore[arg-type]
+    groups = [g for g in grouped_findings(analysis) if g.finding.severity != "note"]
+    invalid = [g for g in groups if g.finding.severity == "invalid"]
+    if not groups:
+        detail = "Every check of the client, the server and the answers passed."
+        return Statement(question, "Nothing stands against the figures", detail, "good")
+    detail = groups[0].finding.message
+    if groups[0].places:
+        detail += f" ({groups[0].places[0]}{'' if len(groups[0].places) == 1 else ' and elsewhere'})"
+    if invalid:
+        n = len(invalid)
+        headline = f"{n} finding{'s take' if n > 1 else ' takes'} a figure out of the comparison"
+        return Statement(question, headline, detail, "bad")
+    n = len(groups)
+    return Statement(question, f"{n} warning{'s stand' if n > 1 else ' stands'} beside the figures", detail, "open")

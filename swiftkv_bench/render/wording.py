@@ -45,10 +45,14 @@ def gain(value: Gain | None) -> str:
     """`1.82× [1.78, 1.86]`, without brackets when there is no interval."""
     if value is None:
         return MISSING
-    text = units.ratio(value.value)
-    if value.interval is None:
-        return text
-    return f"{text} [{value.interval.low:.2f}, {value.interval.high:.2f}]"
+    return f"{units.ratio(value.value)} {gain_interval(value)}".rstrip()
+
+
+def gain_interval(value: Gain | None) -> str:
+    """`[1.78, 1.86]`; empty when there is none."""
+    if value is None or value.interval is None:
+        return ""
+    return f"[{value.interval.low:.2f}, {value.interval.high:.2f}]"
 
 
 def figure(key: str, value: float | None) -> str:
@@ -74,10 +78,12 @@ def estimate(key: str, value: Estimate | None, *, interval: bool = False) -> str
 
 def points_interval(delta: float, interval: Interval | None) -> str:
     """`−1.62 [−3.1, −0.2]` in percentage points."""
-    text = units.points(delta)
-    if interval is None:
-        return text
-    return f"{text} [{units.points(interval.low)}, {units.points(interval.high)}]"
+    return f"{units.points(delta)} {points_ends(interval)}".rstrip()
+
+
+def points_ends(interval: Interval | None) -> str:
+    """`[−3.10, −0.20]`; empty when there is none."""
+    return "" if interval is None else f"[{units.points(interval.low)}, {units.points(interval.high)}]"
 
 
 def flips(delta: ItemDelta) -> str:

@@ -1,0 +1,151 @@
+"""Tables of accuracy columns: scores and verdicts, model against engine, how answers were obtained."""
+
+from swiftkv_bench import units
+from swiftkv_bench.analysis.values import AccuracyAnalysis, ColumnResult, Comparison, ComparisonKind, Macro
+from swiftkv_bench.render import wording
+from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
+from swiftkv_bench.render.wording import ARM, MISSING
+from swiftkv_bench.stats.verdicts import Verdict
+
+_TONE: dict[Verdict, Tone] = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "open"}
+
+
+def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
+    """The card's columns as rows: both scores, the paired difference, what flipped, the verdict."""
+    with_published = any(c.published is not None for c in accuracy.columns)
+    heads = [
+        Head("Column", align="left"),
+        Head("n"),
+        Head(ARM["baseline"], "score, %"),
+        Head(ARM["swiftkv"], "score, %"),
+    ]
+    heads += [Head("difference, points"), Head("lost", "flips"), Head("gained", "flips"), Head("McNemar p")]
+    heads += [Head("margin"), Head("verdict", align="left"), Head("decided at n")]
+    heads += [Head("published difference")] if with_published else []
+    rows = [_accuracy_row(c, with_published) for c in accuracy.columns]
+    if accuracy.macro is not None:
+        rows.append(_macro_row(accuracy.macro, with_published))
+    limit = accuracy.plan.limit
+    note = (
+        f"Suite {accuracy.plan.suite}"
+        + (f", the same seeded sample of {limit:,} items a column" if limit else "")
+        + ". Brackets: 95 % interval of the paired difference. PASS: the one-sided 95 % bound is above −margin; FAIL: "
+        "below it; else INCONCLUSIVE. Decided at n: items that would decide if the true difference were the one seen. "
+        "Flips: right to wrong (lost), wrong to right (gained)."
+    )
+    return TableView("accuracy", "Quality", tuple(heads), tuple(rows), note)
+
+
+def _accuracy_row(c: ColumnResult, with_published: bool) -> tuple[Cell, ...]:
+    row = [Cell(c.column.title)]
+    base, swift = c.arms.get("baseline"), c.arms.get("swiftkv")
+    total = c.comparisons.get("total")
+    n = total.delta.n if total is not None else next((a.score.n for a in (base, swift) if a and a.score), None)
+    row.append(Cell(MISSING if n is None else f"{n:,}"))
+    for arm in (base, swift):
+        score = None if arm is None or arm.score is None else arm.score.mean
+        row.append(Cell(MISSING if score is None else f"{score * 100:.2f}"))
+    row += _comparison_cells(total, c.column.margin)
+    if total is None:
+        reason = next((a.reason for a in c.arms.values() if a.reason), None)
+        row[-2] = Cell("not run" + (f": {reason}" if reason else ""), "quiet")
+    if with_published:
+        row.append(Cell(wording.published(c.published), "quiet"))
+    return tuple(row)
+
+
+def _macro_row(macro: Macro, with_published: bool) -> tuple[Cell, ...]:
+    total = macro.comparisons.get("total")
+    row = [Cell(f"Average of {len(macro.columns)}"), Cell(MISSING if total is None else f"{total.delta.n:,}")]
+    scores = [macro.scores.get("baseline"), macro.scores.get("swiftkv")]
+    row += [Cell(MISSING if s is None else f"{s * 100:.2f}") for s in scores]
+    margin = None if total is None or total.verdict is None else total.verdict.margin
+    row += _comparison_cells(total, margin)
+    if with_published:
+        row.append(Cell(wording.published(macro.published), "quiet"))
+    return tuple(row)
+
+
+def _comparison_cells(total: Comparison | None, margin: float | None) -> list[Cell]:
+    if total is None:
+        return [Cell(MISSING)] * 7
+    d = total.delta
+    needed = None if total.verdict is None else total.verdict.n_to_decide
+    return [
+        Cell(units.points(d.delta), "plain", wording.points_ends(d.interval)),
+        Cell(MISSING if d.lost is None else f"{d.lost:,}"),
+        Cell(MISSING if d.gained is None else f"{d.gained:,}"),
+        Cell(units.p_value(d.mcnemar_p)),
+        Cell(MISSING if margin is None else f"{margin * 100:.1f}"),
+        verdict_cell(total),
+        Cell(MISSING if needed is None else units.count(needed), "quiet"),
+    ]
+
+
+def verdict_cell(comparison: Comparison) -> Cell:
+    """PASS, FAIL or INCONCLUSIVE; `–` where nothing is claimed."""
+    found = comparison.verdict
+    return Cell(MISSING) if found is None else Cell(found.verdict.value, _TONE[found.verdict])
+
+
+def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
+    """Model and engine deltas apart, and the noise floor, where those arms were run."""
+    wanted: tuple[ComparisonKind, ...] = ("model", "engine", "noise")
+    kinds = [k for k in wanted if any(k in c.comparisons for c in accuracy.columns)]
+    if not kinds:
+        return None
+    heads = [Head("Column", align="left")]
+    for kind in kinds:
+        group = wording.KIND[kind]
+        heads += [Head("points", group), Head("flips", group)]
+        heads += [Head("verdict", group, "left")] if kind != "noise" else []
+    rows = []
+    sources = [(c.column.title, c.comparisons) for c in accuracy.columns]
+    if accuracy.macro is not None:
+        sources.append((f"Average of {len(accuracy.macro.columns)}", accuracy.macro.comparisons))
+    for title, comparisons in sources:
+        row = [Cell(title)]
+        for kind in kinds:
+            found = comparisons.get(kind)
+            if found is None:
+                row += [Cell(MISSING)] * (2 if kind == "noise" else 3)
+                continue
+            row += [
+                Cell(units.points(found.delta.delta), "plain", wording.points_ends(found.delta.interval)),
+                Cell(wording.flips(found.delta)),
+            ]
+            row += [verdict_cell(found)] if kind != "noise" else []
+        rows.append(tuple(row))
+    note = (
+        "Model: SwiftKV weights with every layer run, against the baseline: the cost of the weights. Engine: the same "
+        "weights with and without skipping; anything but noise here is a defect of the engine."
+    )
+    return TableView("origin", "Is it the model or the engine?", tuple(heads), tuple(rows), note)
+
+
+def answers_table(accuracy: AccuracyAnalysis) -> TableView:
+    """How each column was asked and scored, and answers that were cut, unfinished or unreadable."""
+    heads = (
+        Head("Column", align="left"), Head("task", align="left"), Head("metric", align="left"), Head("shots"),
+        Head("Arm", align="left"), Head("items"), Head("score ± SE, %"), Head("cut"), Head("unfinished"),
+        Head("unparsed"), Head("scored by", align="left"), Head("detectable drop"),
+    )  # fmt: skip
+    rows = []
+    for c in accuracy.columns:
+        for arm, a in c.arms.items():
+            kind: ComparisonKind = "total" if arm == "swiftkv" else "model"
+            drop = c.comparisons[kind].delta.detectable_drop if arm != "baseline" and kind in c.comparisons else None
+            score = MISSING
+            if a.score is not None:
+                error = "" if a.score.stderr is None else f" ± {a.score.stderr * 100:.2f}"
+                score = f"{a.score.mean * 100:.2f}{error}"
+            row = [Cell(c.column.title), Cell(c.column.task), Cell(c.column.metric), Cell(str(c.column.num_fewshot))]
+            row += [Cell(ARM[arm]), Cell(MISSING if a.score is None else f"{a.score.n:,}"), Cell(score)]
+            row += [Cell(f"{x:,}", "plain" if x else "quiet") for x in (a.truncated, a.unfinished, a.unparsed)]
+            row += [Cell(", ".join(a.methods) or MISSING), Cell(MISSING if drop is None else f"{drop * 100:.2f}")]
+            rows.append(tuple(row))
+    note = (
+        "SE: standard error of one arm's score. Detectable drop: points that the paired comparison finds with 80 % "
+        "power at a one-sided 5 % level. Cut: prompts shortened to fit; unfinished: answers at the token limit."
+    )
+    return TableView("answers", "How the answers were obtained", heads, tuple(rows), note)

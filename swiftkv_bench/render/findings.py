@@ -1,0 +1,37 @@
+"""Findings of an analysis, put together by what they say."""
+
+from dataclasses import dataclass
+
+from swiftkv_bench.analysis.values import Analysis
+from swiftkv_bench.checks import Finding
+from swiftkv_bench.render import wording
+from swiftkv_bench.render.wording import ARM
+
+
+def finding_place(finding: Finding, analysis: Analysis) -> str:
+    """Where a finding applies, in words."""
+    names = {p.point.point_id: wording.point(p.point) for perf in analysis.perf for p in perf.points}
+    titles = {c.column.name: c.column.title for a in analysis.accuracy for c in a.columns}
+    parts = [names.get(finding.point or "", finding.point), titles.get(finding.column or "", finding.column)]
+    parts.append(ARM[finding.arm] if finding.arm is not None else None)
+    return ", ".join(p for p in parts if p)
+
+
+@dataclass(frozen=True)
+class GroupedFinding:
+    """Findings of one code and severity that differ in place alone."""
+
+    finding: Finding
+    places: tuple[str, ...]
+
+
+def grouped_findings(analysis: Analysis) -> tuple[GroupedFinding, ...]:
+    """By code and severity, in the analysis' order; the first one's text stands for all."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for f in analysis.findings:
+        groups.setdefault((f.severity, f.code), []).append(f)
+    out = []
+    for found in groups.values():
+        places = tuple(dict.fromkeys(place for f in found if (place := finding_place(f, analysis))))
+        out.append(GroupedFinding(found[0], places))
+    return tuple(out)

@@ -1,0 +1,114 @@
+"""Tables of load points: the card's figures with gains, where the first token's time goes, every figure."""
+
+from swiftkv_bench import units
+from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointResult
+from swiftkv_bench.render import wording
+from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
+from swiftkv_bench.render.wording import ARM, MISSING
+
+_MAIN = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
+_DETAIL = (
+    "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "itl_p99_s", "e2e_latency_mean_s",
+    "output_throughput", "achieved_rate", "goodput",
+)  # fmt: skip
+
+
+def load_table(perf: PerfAnalysis) -> TableView:
+    """A row a point: baseline beside SwiftKV and the gain, for the card's three figures."""
+    heads = [Head("Input", align="right"), Head("Load", align="left"), Head("n")]
+    for key in _MAIN:
+        title = METRICS[key].title + (", token/s" if METRICS[key].unit == "token/s" else "")
+        heads += [Head(ARM["baseline"], title), Head(ARM["swiftkv"], title), Head("gain", title)]
+    rows = tuple(_load_row(p) for p in perf.points)
+    trials = max((a.trials for p in perf.points for a in p.arms.values()), default=0)
+    note = (
+        "n: finished requests an arm over its trials. Mean of the trials' means. Gain: how many times better SwiftKV "
+        f"is, above 1 it is; geometric mean of {'the pairs of trials' if trials > 1 else 'one pair of trials'}"
+        f"{', 95 % t interval of the log-ratio' if trials > 1 else ': no interval'}. "
+        "† past saturation, ✗ invalid: not compared."
+    )
+    return TableView("load", "Speed under load", tuple(heads), rows, note)
+
+
+def _load_row(p: PointResult) -> tuple[Cell, ...]:
+    mark = " ✗" if not p.valid else " †" if any(a.saturated for a in p.arms.values()) else ""
+    n = min((a.ok for a in p.arms.values()), default=0)
+    row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals) + mark), Cell(f"{n:,}")]
+    for key in _MAIN:
+        for arm in ("baseline", "swiftkv"):
+            measured = p.arms.get(arm)
+            value = None if measured is None else measured.estimates.get(key)
+            row.append(Cell(wording.estimate(key, value), "quiet" if not p.valid else "plain"))
+        found = p.gains.get(key)
+        tone: Tone = "plain"
+        if found is not None and found.interval is not None:
+            tone = "good" if found.interval.low > 1 else "bad" if found.interval.high < 1 else "plain"
+        row.append(Cell(units.ratio(found.value if found else None), tone, wording.gain_interval(found)))
+    return tuple(row)
+
+
+def bound_table(perf: PerfAnalysis) -> TableView | None:
+    """Where the first token's time went, and how much of the theoretical gain was reached."""
+    rows = []
+    for p in perf.points:
+        for arm, measured in p.arms.items():
+            split, bound, is_swift = measured.breakdown, p.bound, arm == "swiftkv"
+            if split is None and not (is_swift and bound):
+                continue
+            times = (
+                [None, None, None, None]
+                if split is None
+                else [split.ttft_s, split.queue_s, split.prefill_s, split.rest_s]
+            )
+            row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals)), Cell(ARM[arm])]
+            row += [Cell(units.duration(t)) for t in times]
+            limit = bound if is_swift else None
+            row += [Cell(units.ratio(limit.ttft if limit else None), "quiet")]
+            row += [Cell(units.ratio(limit.throughput if limit else None), "quiet")]
+            rows.append(tuple(row))
+    if not rows:
+        return None
+    heads = (
+        Head("Input"), Head("Load", align="left"), Head("Arm", align="left"),
+        Head("TTFT", "mean time to first token"), Head("queue", "mean time to first token"),
+        Head("prefill", "mean time to first token"), Head("rest", "mean time to first token"),
+        Head("TTFT", "largest gain by FLOPs"), Head("throughput", "largest gain by FLOPs"),
+    )  # fmt: skip
+    note = (
+        "Queue and prefill are the server's own counters; rest is network, tokenising and sending. Largest gain: FLOPs "
+        "of the baseline divided by SwiftKV's, for the prompt (TTFT without queueing) and for prompt and output "
+        "(throughput). A queue can make a TTFT gain larger than that; decoding bound by memory makes it smaller."
+    )
+    return TableView("bound", "Where the first token's time goes, and what arithmetic allows", heads, tuple(rows), note)
+
+
+def detail_table(perf: PerfAnalysis) -> TableView:
+    """Every further figure, a row an arm and point."""
+    keys = [k for k in _DETAIL if any(k in a.estimates for p in perf.points for a in p.arms.values())]
+    energy = any(a.joule_per_token is not None for p in perf.points for a in p.arms.values())
+    heads = [
+        Head("Input"),
+        Head("Load", align="left"),
+        Head("Arm", align="left"),
+        Head("trials"),
+        Head("n"),
+        Head("failed"),
+    ]
+    heads += [Head(METRICS[k].title + (", token/s" if METRICS[k].unit == "token/s" else "")) for k in keys]
+    heads += [Head("J/token")] if energy else []
+    rows = []
+    for p in perf.points:
+        for arm, a in p.arms.items():
+            failed = sum(a.failures.values())
+            row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals)), Cell(ARM[arm])]
+            row += [Cell(str(a.trials)), Cell(f"{a.ok:,}"), Cell(f"{failed:,}", "bad" if failed else "quiet")]
+            row += [Cell(wording.estimate(k, a.estimates.get(k), interval=True)) for k in keys]
+            if energy:
+                row.append(Cell(MISSING if a.joule_per_token is None else f"{a.joule_per_token.value:.3g}"))
+            rows.append(tuple(row))
+    note = (
+        "Brackets: 95 % interval over trials; of a single trial's percentile, over its requests. –: too few requests."
+    )
+    if perf.objective is not None:
+        note += f" Goodput counts requests with {perf.objective.text}."
+    return TableView("detail", "All figures of every load point", tuple(heads), tuple(rows), note)
