@@ -1,5 +1,6 @@
 """A run end to end against a server with a known model: records, resuming, dying engines, missing data."""
 
+import json
 import os
 import signal
 import subprocess
@@ -243,3 +244,22 @@ def test_a_column_without_data_is_not_run_beside_others(tokenizer: Path, tmp_pat
         run_accuracy(prepared, {"baseline": _target(engine, tokenizer)}, tmp_path, Silent())
     states = {s.column: s.status for s in read_statuses(tmp_path)}
     assert states == {"winogrande": "complete", "hellaswag": "not run"}
+
+
+def test_lm_evals_own_files_hold_the_same_figures(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        records = _run(_plan("mini:mini_winogrande"), {"baseline": _target(engine, tokenizer)}, tmp_path)
+    folder = tmp_path / "lm_eval" / "baseline" / "mini_winogrande"
+    [results] = [json.loads(path.read_text()) for path in folder.glob("results_*.json")]
+    [samples] = [path.read_text().splitlines() for path in folder.glob("samples_mini_winogrande_*.jsonl")]
+    scores = [r.score for r in records]
+    figures = results["results"]["mini_winogrande"]
+    assert figures["acc,none"] == pytest.approx(np.mean(scores))
+    assert figures["acc_stderr,none"] == pytest.approx(np.std(scores, ddof=1) / np.sqrt(LIMIT))
+    assert results["n-samples"] == {"mini_winogrande": {"original": 500, "effective": LIMIT}}
+    by_doc = {r.doc_id: r for r in records}
+    for line in map(json.loads, samples):
+        record = by_doc[line["doc_id"]]
+        assert (line["acc"], line["doc_hash"]) == (record.score, record.doc_hash)
+        assert line["arguments"]["gen_args_0"]["arg_0"] + line["arguments"]["gen_args_0"]["arg_1"] == record.prompt
+        assert line["resps"] == [[[str(ll), str(greedy)]] for ll, greedy in record.responses]

@@ -51,6 +51,9 @@ class ToyEngine:
         masked: `allowed_token_ids` reports probabilities after masking.
         dies_after: answers this many requests, then closes its socket; None never.
         holds_after: answers this many requests and lets later ones wait until `release` is set; None never.
+        drifts: greedy tokens depend on how many requests came before.
+        metrics: text of the metrics page.
+        authorization: headers of that name, as they came.
         reply: text of a generation, from its prompt.
         requests: bodies answered so far.
     """
@@ -63,6 +66,9 @@ class ToyEngine:
     release: threading.Event = field(default_factory=threading.Event)
     holding: threading.Event = field(default_factory=threading.Event)
     reply: Callable[[list[int]], str] = lambda prompt: f"The best answer is {'ABCD'[sum(prompt) % 4]}."
+    drifts: bool = False
+    metrics: Callable[["ToyEngine"], str] = lambda _: ""
+    authorization: list[str | None] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -71,7 +77,11 @@ class ToyEngine:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                self._send(engine.metrics(engine).encode())
+
             def do_POST(self) -> None:
+                engine.authorization.append(self.headers["Authorization"])
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if engine.holds_after is not None and len(engine.requests) >= engine.holds_after:
                     engine.holding.set()
@@ -84,7 +94,9 @@ class ToyEngine:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
                     return
-                content = json.dumps({"choices": [engine._answer(body)]}).encode()
+                self._send(json.dumps({"choices": [engine._answer(body)]}).encode())
+
+            def _send(self, content: bytes) -> None:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
@@ -143,7 +155,7 @@ class ToyEngine:
         context, tokens, values, top = list(body["prompt"]), [], [], []
         for step in range(body["max_tokens"]):
             row = logprobs_after(context)
-            best = int(row.argmax())
+            best = (int(row.argmax()) + self.drifts * len(self.requests)) % VOCABULARY
             token = forced[step] if forced else allowed[0] if allowed else best
             if allowed and self.masked:
                 row = np.where(np.arange(VOCABULARY) == token, 0.0, -9999.0)
