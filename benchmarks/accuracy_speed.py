@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
+from word_piece_model import write_checkpoint
 
 from swiftkv_bench.accuracy.items import Item, build_items, sample
 from swiftkv_bench.accuracy.prompts import Prompter
@@ -39,11 +40,10 @@ from swiftkv_bench.accuracy.session import Session, Tally
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import load_column
-from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.store import cache_dir
 
 SUITE = Path(__file__).parent / "suites" / "speed"
-ITEMS = {"mmlu": 400, "winogrande": 400, "truthfulqa": 100, "gsm8k": 100}
+ITEMS = {"mmlu": 400, "winogrande": 400, "hellaswag_activitynet_val": 100, "truthfulqa": 100, "gsm8k": 100}
 CONTEXT = 16384
 
 
@@ -117,7 +117,7 @@ def theirs(peer: Any, items: list[Item]) -> list[Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--model", type=Path, help="checkpoint folder; default: the embedded baseline")
+    parser.add_argument("--model", type=Path, help="checkpoint folder; default: see word_piece_model.py")
     parser.add_argument("--column", action="append", choices=list(ITEMS))
     parser.add_argument("--scale", type=float, default=1.0, help="share of the items")
     parser.add_argument("--repeats", type=int, default=3)
@@ -125,7 +125,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=18150)
     arguments = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    model = arguments.model or ensure_pair(cache_dir()).baseline
+    if arguments.model is None:
+        arguments.model = write_checkpoint(cache_dir() / "benchmark-word-pieces", arguments.data_dir, CONTEXT)
+    model = arguments.model
     log = Path(tempfile.gettempdir()) / f"accuracy_speed-{os.getpid()}.log"
     with server(model, arguments.port, log) as engine:
         for name in arguments.column or list(ITEMS):
