@@ -162,12 +162,12 @@ def _served(trial: Trial, rng: np.random.Generator, noise: float, late: float) -
     total = float(served.end_s.max())
     record = trial_record(at, trial.arm, trial.repeat, window).model_copy(update={"trial": trial, "total_s": total})
     counted = {
-        "vllm:time_to_first_token_seconds_sum": float(ttft.sum()) - 0.002 * n,
-        "vllm:time_to_first_token_seconds_count": float(n),
-        "vllm:request_queue_time_seconds_sum": float(ttft.sum()) - (prefill_s + 0.004) * n,
-        "vllm:request_queue_time_seconds_count": float(n),
-        "vllm:request_prefill_time_seconds_sum": prefill_s * n,
-        "vllm:request_prefill_time_seconds_count": float(n),
+        "time_to_first_token_seconds_sum": float(ttft.sum()) - 0.002 * n,
+        "time_to_first_token_seconds_count": float(n),
+        "request_queue_time_seconds_sum": float(ttft.sum()) - (prefill_s + 0.004) * n,
+        "request_queue_time_seconds_count": float(n),
+        "request_prefill_time_seconds_sum": prefill_s * n,
+        "request_prefill_time_seconds_count": float(n),
     }
     return record.model_copy(update={"server_before": dict.fromkeys(counted, 0.0), "server_after": counted}), served
 

@@ -42,28 +42,60 @@ _UNPACED = ("all-at-once", "closed-loop")
 _POOLED = ("ttft_s", "tpot_s", "e2e_latency_s", "ttft_from_schedule_s")
 
 
+@dataclass(frozen=True)
+class _Counts:
+    """Requests of one trial."""
+
+    requests: int
+    ok: int
+    good: int | None
+    failures: dict[RequestStatus, int]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What is kept of one complete trial; its raw table is let go."""
+
+    repeat: int
+    check: TrialCheck
+    figures: dict[str, float]
+    latencies: dict[str, Float]
+    itl: GapHistogram
+    itl_per_token: GapHistogram
+    server: ServerMetrics
+    joule_per_token: float | None
+    sample: Sample
+    counts: _Counts
+
+
 @dataclass
 class _Cell:
-    """What is kept of the trials of one arm at one point; raw tables are let go."""
+    """The trials of one arm at one point. Figures come from the `kept` repeats; from all when that is empty."""
 
-    repeats: list[int] = field(default_factory=list)
-    figures: list[dict[str, float]] = field(default_factory=list)
-    checks: list[TrialCheck] = field(default_factory=list)
-    pooled: dict[str, list[Float]] = field(default_factory=lambda: {name: [] for name in _POOLED})
-    itl: GapHistogram = field(default_factory=GapHistogram)
-    itl_per_token: GapHistogram | None = field(default_factory=GapHistogram)
-    servers: list[ServerMetrics] = field(default_factory=list)
-    joules: list[float | None] = field(default_factory=list)
-    samples: list[tuple[Float, Float, Float, Float, int]] = field(default_factory=list)
-    requests: int = 0
-    ok: int = 0
-    good: int = 0
-    failures: dict[RequestStatus, int] = field(default_factory=dict)
+    trials: list[_Trial] = field(default_factory=list)
+    kept: frozenset[int] = frozenset()
+
+    @property
+    def used(self) -> list[_Trial]:
+        """The trials that figures come from."""
+        return [t for t in self.trials if t.repeat in self.kept] or self.trials
+
+    @property
+    def ok(self) -> int:
+        """Finished requests of the used trials."""
+        return sum(t.counts.ok for t in self.used)
 
     def values(self, metric: Metric) -> Float | None:
         """The metric's latency of every finished request; None where only a histogram was kept."""
-        arrays = self.pooled.get(metric.latency or "")
+        arrays = [t.latencies[metric.latency] for t in self.used if metric.latency in t.latencies]
         return np.concatenate(arrays) if arrays else None
+
+    def gaps(self, metric: Metric) -> GapHistogram:
+        """Gaps of all used trials together."""
+        merged = GapHistogram()
+        for t in self.used:
+            merged.merge(t.itl if metric.latency == "itl_s" else t.itl_per_token)
+        return merged
 
 
 def analyse_perf(
@@ -77,17 +109,19 @@ def analyse_perf(
     findings: list[Finding] = []
     for record, table in trials:
         cell = cells.setdefault((record.trial.point.point_id, record.trial.arm), _Cell())
-        findings += _take(cell, record, table, objective)
+        kept, found = _taken(record, table, objective)
+        cell.trials += [kept] if kept is not None else []
+        findings += found
     points: dict[str, Point] = {}
     for trial in plan.trials:
         points.setdefault(trial.point.point_id, trial.point)
     bounds = _Bounds.of(manifest)
     results = []
     for point_id, point in points.items():
-        arms = {
-            arm: _point_arm(arm, cells[point_id, arm], objective) for arm in _arms(plan) if (point_id, arm) in cells
-        }
-        if arms:
+        measured = {arm: cells[point_id, arm] for arm in _arms(plan) if (point_id, arm) in cells}
+        if measured:
+            _keep_valid(list(measured.values()))
+            arms = {arm: _point_arm(arm, cell, objective) for arm, cell in measured.items()}
             results.append(_point_result(point, arms, cells, bounds))
             findings += _point_findings(point_id, arms)
     analysis = PerfAnalysis(
@@ -102,40 +136,42 @@ def analyse_perf(
     return analysis, findings
 
 
+def _keep_valid(cells: Sequence[_Cell]) -> None:
+    """Keeps the repeats whose trials are valid on every arm, so that arms are compared on the same load."""
+    valid = [{t.repeat for t in cell.trials if t.check.valid} for cell in cells]
+    for cell in cells:
+        cell.kept = frozenset(set.intersection(*valid))
+
+
 def _arms(plan: PerfPlan) -> list[Arm]:
     order: tuple[Arm, ...] = ("baseline", "swiftkv-full", "swiftkv")
     present = {trial.arm for trial in plan.trials}
     return [arm for arm in order if arm in present]
 
 
-def _take(cell: _Cell, record: TrialRecord, table: RequestTable, objective: Objective | None) -> Sequence[Finding]:
-    """Adds a trial to its cell; a trial that did not complete leaves only its findings."""
+def _taken(
+    record: TrialRecord, table: RequestTable, objective: Objective | None
+) -> tuple[_Trial | None, Sequence[Finding]]:
+    """A trial's figures and findings; a trial that did not complete leaves only its findings."""
     m = trial_metrics(table, record.trial.point.arrivals, record.window_s, objective)
     server = server_metrics(record.server_before, record.server_after)
     check = check_trial(record, table, m, server)
-    cell.checks.append(check)
     if record.status != "complete":
-        return check.findings
-    cell.repeats.append(record.trial.repeat)
-    cell.figures.append(_figures(m))
-    for name in _POOLED:
-        values = getattr(m.per_request, name)
-        cell.pooled[name].append(values[~np.isnan(values)])
-    cell.itl.merge(m.gaps.chunks)
-    if cell.itl_per_token is not None:
-        if m.gaps.tokens.n == 0 and m.gaps.chunks.n:
-            cell.itl_per_token = None
-        else:
-            cell.itl_per_token.merge(m.gaps.tokens)
-    cell.servers.append(server)
-    cell.joules.append(_joule_per_token(record, m))
-    cell.samples.append(_sample(table, m, record.trial.repeat))
-    cell.requests += m.requests
-    cell.ok += m.ok
-    cell.good += m.good or 0
-    for status, n in m.failures.items():
-        cell.failures[status] = cell.failures.get(status, 0) + n
-    return check.findings
+        return None, check.findings
+    latencies = {name: values[~np.isnan(values)] for name in _POOLED for values in [getattr(m.per_request, name)]}
+    trial = _Trial(
+        repeat=record.trial.repeat,
+        check=check,
+        figures=_figures(m),
+        latencies=latencies,
+        itl=m.gaps.chunks,
+        itl_per_token=m.gaps.tokens,
+        server=server,
+        joule_per_token=_joule_per_token(record, m),
+        sample=_sample(table, m, record.trial.repeat),
+        counts=_Counts(m.requests, m.ok, m.good, m.failures),
+    )
+    return trial, check.findings
 
 
 def _figures(m: TrialMetrics) -> dict[str, float]:
@@ -158,39 +194,45 @@ def _joule_per_token(record: TrialRecord, m: TrialMetrics) -> float | None:
     return joules / tokens if tokens else None
 
 
-def _sample(table: RequestTable, m: TrialMetrics, repeat: int) -> tuple[Float, Float, Float, Float, int]:
+def _sample(table: RequestTable, m: TrialMetrics, repeat: int) -> Sample:
     rows = np.flatnonzero(~np.isnan(m.per_request.ttft_s))
     if len(rows) > SAMPLE:
         rows = rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(int)]
     r = m.per_request
-    return table.scheduled_s[rows], r.prompt_tokens[rows], r.ttft_s[rows], r.tpot_s[rows], repeat
+    columns = (table.scheduled_s[rows], r.prompt_tokens[rows], r.ttft_s[rows], r.tpot_s[rows])
+    return Sample(*columns, np.full(len(rows), float(repeat)), m.ok)
 
 
 def _point_arm(arm: Arm, cell: _Cell, objective: Objective | None) -> PointArm:
+    used = cell.used
+    requests = sum(t.counts.requests for t in used)
+    failures: dict[RequestStatus, int] = {}
+    for t in used:
+        for status, n in t.counts.failures.items():
+            failures[status] = failures.get(status, 0) + n
+    good = [t.counts.good for t in used if t.counts.good is not None]
+    wilson = share_interval(sum(good), requests) if objective is not None else None
+    joules = [t.joule_per_token for t in used if t.joule_per_token is not None]
     estimates = {key: found for key in METRICS if (found := _estimate(key, cell)) is not None}
-    share = None
-    if objective is not None and cell.requests:
-        wilson = share_interval(cell.good, cell.requests)
-        share = None if wilson is None else (cell.good / cell.requests, wilson)
-    joules = [j for j in cell.joules if j is not None]
     return PointArm(
         arm=arm,
-        valid=all(check.valid for check in cell.checks) and bool(cell.figures),
-        saturated=2 * sum(check.saturated for check in cell.checks) >= max(1, len(cell.checks)),
-        trials=len(cell.figures),
-        requests=cell.requests,
+        valid=bool(cell.kept),
+        saturated=2 * sum(t.check.saturated for t in used) >= max(1, len(used)),
+        trials=len(used),
+        trials_left_out=len(cell.trials) - len(used),
+        requests=requests,
         ok=cell.ok,
-        failures=cell.failures,
+        failures=failures,
         estimates=estimates,
-        goodput_share=share,
-        breakdown=_breakdown(cell, estimates),
-        joule_per_token=_over_trials(joules, cell.ok) if joules and len(joules) == len(cell.joules) else None,
-        sample=_thinned(cell),
+        goodput_share=None if wilson is None else (sum(good) / requests, wilson),
+        breakdown=_breakdown(used, estimates),
+        joule_per_token=_over_trials(joules, cell.ok) if joules and len(joules) == len(used) else None,
+        sample=_thinned(used),
     )
 
 
 def _estimate(key: str, cell: _Cell) -> Estimate | None:
-    trials = tuple(figures.get(key) for figures in cell.figures)
+    trials = tuple(t.figures.get(key) for t in cell.used)
     known = [value for value in trials if value is not None]
     if known and len(known) == len(trials):
         found = _over_trials(known, cell.ok)
@@ -223,34 +265,30 @@ def _pooled(metric: Metric, cell: _Cell, trials: tuple[float | None, ...]) -> Es
         value = distribution(values).quantile(metric.quantile)
         interval = quantile_interval(values, metric.quantile)
     else:
-        gaps = cell.itl if metric.latency == "itl_s" else cell.itl_per_token
-        value = None if gaps is None else gaps.distribution(cell.ok).quantile(metric.quantile)
+        value = cell.gaps(metric).distribution(cell.ok).quantile(metric.quantile)
     if value is None:
         return None
     method = f"requests of {len(trials)} trials pooled" + (", taken as independent" if interval is not None else "")
     return Estimate(value, interval, trials, cell.ok, method)
 
 
-def _breakdown(cell: _Cell, estimates: Mapping[str, Estimate]) -> Breakdown | None:
+def _breakdown(trials: Sequence[_Trial], estimates: Mapping[str, Estimate]) -> Breakdown | None:
     ttft = estimates.get("ttft_mean_s")
-    split = [(s.queue_s, s.prefill_s) for s in cell.servers if s.queue_s is not None and s.prefill_s is not None]
-    if ttft is None or not split or len(split) != len(cell.servers):
+    servers = [t.server for t in trials]
+    split = [(s.queue_s, s.prefill_s) for s in servers if s.queue_s is not None and s.prefill_s is not None]
+    if ttft is None or not split or len(split) != len(servers):
         return None
     queue_s, prefill_s = (float(np.mean(part)) for part in zip(*split, strict=True))
     return Breakdown(ttft.value, queue_s, prefill_s, ttft.value - queue_s - prefill_s)
 
 
-def _thinned(cell: _Cell) -> Sample:
-    if not cell.samples:
-        empty = np.zeros(0)
-        return Sample(empty, empty, empty, empty, empty, 0)
-    columns = [np.concatenate([s[i] for s in cell.samples]) for i in range(4)]
-    repeat = np.concatenate([np.full(len(s[0]), float(s[4])) for s in cell.samples])
-    keep = np.arange(len(repeat))
-    if len(keep) > SAMPLE:
-        keep = np.linspace(0, len(keep) - 1, SAMPLE).astype(int)
-    scheduled_s, prompt_tokens, ttft_s, tpot_s = (column[keep] for column in columns)
-    return Sample(scheduled_s, prompt_tokens, ttft_s, tpot_s, repeat[keep], cell.ok)
+def _thinned(trials: Sequence[_Trial]) -> Sample:
+    names = ("scheduled_s", "prompt_tokens", "ttft_s", "tpot_s", "repeat")
+    columns = [np.concatenate([getattr(t.sample, name) for t in trials] or [np.zeros(0)]) for name in names]
+    if len(columns[0]) > SAMPLE:
+        keep = np.linspace(0, len(columns[0]) - 1, SAMPLE).astype(int)
+        columns = [column[keep] for column in columns]
+    return Sample(*columns, sum(t.sample.of for t in trials))  # type: ignore[call-arg]
 
 
 def _point_result(
@@ -273,9 +311,8 @@ def _point_result(
 def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:
     if "baseline" not in arms or "swiftkv" not in arms:
         return "one arm was not measured"
-    invalid = [a for a in ("baseline", "swiftkv") if not arms[a].valid]
-    if invalid:
-        return f"invalid on {' and '.join(invalid)}"
+    if not arms["baseline"].valid:
+        return "no repeat is valid on every arm"
     saturated = [a for a in ("baseline", "swiftkv") if arms[a].saturated]
     if saturated:
         return f"past saturation on {' and '.join(saturated)}: latencies grow with the length of the run"
@@ -283,15 +320,18 @@ def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:
 
 
 def _gain(key: str, reference: _Cell, candidate: _Cell) -> Gain | None:
-    """Of the trials whose repeat both arms completed; they share seed, schedule and prompts."""
-    ours = dict(zip(candidate.repeats, candidate.figures, strict=True))
-    theirs = dict(zip(reference.repeats, reference.figures, strict=True))
-    repeats = [r for r in theirs if r in ours and key in ours[r] and key in theirs[r]]
+    """Of the used trials whose repeat both arms completed; they share seed, schedule and prompts."""
+    ours = {t.repeat: t.figures for t in candidate.used}
+    theirs = {t.repeat: t.figures for t in reference.used}
+    repeats = [i for i in theirs if i in ours and key in ours[i] and key in theirs[i]]
     c, r = [ours[i][key] for i in repeats], [theirs[i][key] for i in repeats]
     if METRICS[key].better == "lower":
         c, r = r, c
     found: Ratio | None = paired_ratio(c, r)
-    return None if found is None else Gain(found.value, found.interval, found.n, found.p, found.method)
+    if found is None:
+        return None
+    by_repeat = {i: a / b for i, a, b in zip(repeats, c, r, strict=True)}
+    return Gain(found.value, found.interval, found.n, found.p, found.method, by_repeat)
 
 
 @dataclass(frozen=True)
@@ -341,6 +381,11 @@ def _overall(points: Sequence[PointResult]) -> dict[str, Overall]:
         ]
         values = [gain.value for gain in gains]
         mean = geometric_mean(values)
-        if mean is not None:
-            out[key] = Overall(mean, min(values), max(values), len(values), gains[0] if len(gains) == 1 else None)
+        if mean is None:
+            continue
+        shared = set.intersection(*(set(gain.by_repeat) for gain in gains))
+        each = [geometric_mean([gain.by_repeat[i] for gain in gains]) or 1.0 for i in sorted(shared)]
+        found = paired_ratio(each, [1.0] * len(each))
+        interval = None if found is None else found.interval
+        out[key] = Overall(mean, min(values), max(values), len(values), interval, len(each))
     return out

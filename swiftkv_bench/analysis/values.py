@@ -84,6 +84,7 @@ class Gain:
         interval: None with a single pair of trials.
         pairs: pairs of trials.
         p: two-sided p of "no difference"; None without an interval.
+        by_repeat: repeat -> gain of that pair of trials.
     """
 
     value: float
@@ -91,6 +92,7 @@ class Gain:
     pairs: int
     p: float | None
     method: str
+    by_repeat: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class PointArm:
-    """One arm at one point: complete trials together.
+    """One arm at one point: the trials of the repeats that are valid on every arm; when there is none, all.
 
     Attributes:
-        valid: no finding of severity `invalid` on any of its trials.
+        valid: at least one repeat completed on every arm without a finding of severity `invalid`.
         saturated: requests came faster than they were answered in at least half of the trials.
-        trials, requests, ok: counts; `ok` are finished requests.
+        trials, requests, ok: counts behind the figures; `ok` are finished requests.
+        trials_left_out: complete trials that are not in the figures: invalid, or their partner is.
         estimates: metric key -> figure; absent where it was not measured or n is too small.
         goodput_share: share of requests that met the objective, with its Wilson interval; None without one.
         joule_per_token: energy of the GPUs over the trial / tokens of prompt and output; None without telemetry.
@@ -137,6 +140,7 @@ class PointArm:
     valid: bool
     saturated: bool
     trials: int
+    trials_left_out: int
     requests: int
     ok: int
     failures: dict[RequestStatus, int]
@@ -189,14 +193,17 @@ class Overall:
     Attributes:
         mean: geometric mean.
         low, high: smallest and largest.
-        single: the gain itself when there is one point.
+        interval: 95 %, of the geometric mean over points of each repeat, t over repeats that every point has; None
+            with fewer than two of them.
+        repeats: those repeats.
     """
 
     mean: float
     low: float
     high: float
     points: int
-    single: Gain | None
+    interval: Interval | None
+    repeats: int
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,11 @@ def requests_needed(quantile: float, confidence: float = 0.99) -> int:
 class GapHistogram:
     """Streaming distribution of gaps: constant memory, mergeable over trials.
 
-    Buckets are 1/4096 of a power of two wide, so a quantile is off by at most 0.013 %; mean, extremes and n are exact.
+    Buckets are 1/1024 of a power of two wide, so a quantile is off by at most 0.05 %; mean, extremes and n are exact.
     Gaps below 2^-30 s (two chunks in one read) count as 0.
     """
 
-    _LOW, _HIGH, _BITS = -30, 17, 12
+    _LOW, _HIGH, _BITS = -30, 17, 10
 
     def __init__(self) -> None:
         self.n = 0

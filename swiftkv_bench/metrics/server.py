@@ -30,28 +30,25 @@ class ServerMetrics:
 
 
 def server_metrics(before: Mapping[str, float], after: Mapping[str, float]) -> ServerMetrics:
-    """From two readings of `/metrics`: counter name -> sum over its labels."""
+    """From two readings of `/metrics`: counter name without `vllm:` -> sum over its labels."""
 
     def grown(name: str) -> float | None:
-        for key in (name, f"{name}_total", f"{name}_count"):
-            if key in after:
-                return after[key] - before.get(key, 0.0)
-        return None
+        return after[name] - before.get(name, 0.0) if name in after else None
 
     def mean(name: str) -> float | None:
         total, count = grown(f"{name}_sum"), grown(f"{name}_count")
         return None if total is None or not count else total / count
 
-    hits, looked_up = grown("vllm:prefix_cache_hits"), grown("vllm:prefix_cache_queries")
+    hits, looked_up = grown("prefix_cache_hits_total"), grown("prefix_cache_queries_total")
     return ServerMetrics(
-        requests=_whole(grown("vllm:time_to_first_token_seconds_count")),
-        ttft_s=mean("vllm:time_to_first_token_seconds"),
-        queue_s=mean("vllm:request_queue_time_seconds"),
-        prefill_s=mean("vllm:request_prefill_time_seconds"),
-        decode_s=mean("vllm:request_decode_time_seconds"),
-        prompt_tokens=_whole(grown("vllm:prompt_tokens")),
-        output_tokens=_whole(grown("vllm:generation_tokens")),
-        preemptions=_whole(grown("vllm:num_preemptions")),
+        requests=_whole(grown("time_to_first_token_seconds_count")),
+        ttft_s=mean("time_to_first_token_seconds"),
+        queue_s=mean("request_queue_time_seconds"),
+        prefill_s=mean("request_prefill_time_seconds"),
+        decode_s=mean("request_decode_time_seconds"),
+        prompt_tokens=_whole(grown("prompt_tokens_total")),
+        output_tokens=_whole(grown("generation_tokens_total")),
+        preemptions=_whole(grown("num_preemptions_total")),
         prefix_hit_share=None if hits is None or not looked_up else hits / looked_up,
     )
 

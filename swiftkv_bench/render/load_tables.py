@@ -20,12 +20,14 @@ def load_table(perf: PerfAnalysis) -> TableView:
         title = METRICS[key].title + (", token/s" if METRICS[key].unit == "token/s" else "")
         heads += [Head(ARM["baseline"], title), Head(ARM["swiftkv"], title), Head("gain", title)]
     rows = tuple(_load_row(p) for p in perf.points)
+    left_out = sum(a.trials_left_out for p in perf.points for a in p.arms.values())
     trials = max((a.trials for p in perf.points for a in p.arms.values()), default=0)
     note = (
         "n: finished requests an arm over its trials. Mean of the trials' means. Gain: how many times better SwiftKV "
         f"is, above 1 it is; geometric mean of {'the pairs of trials' if trials > 1 else 'one pair of trials'}"
         f"{', 95 % t interval of the log-ratio' if trials > 1 else ': no interval'}. "
-        "† past saturation, ✗ invalid: not compared."
+        "† past saturation, ✗ no valid trial: not compared."
+        + (f" {left_out} trials are left out: invalid, or without a valid partner." if left_out else "")
     )
     return TableView("load", "Speed under load", tuple(heads), rows, note)
 

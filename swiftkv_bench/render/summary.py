@@ -1,11 +1,12 @@
 """What a reader must know first: a sentence on speed, one on quality, one on what stands against the figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import METRICS, AccuracyAnalysis, Analysis, Comparison, Overall, PerfAnalysis
+from swiftkv_bench.checks import Finding
 from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.stats.verdicts import Verdict
 
@@ -31,7 +32,7 @@ class Statement:
 
 def statements(analysis: Analysis) -> tuple[Statement, ...]:
     """Speed, quality, trust; a question without data is left out."""
-    found = [_speed(perf) for perf in analysis.perf] + [_quality(accuracy) for accuracy in analysis.accuracy]
+    found = [_speed(perf) for perf in analysis.perf] + [_quality(part, analysis.findings) for part in analysis.accuracy]
     return (*found, _trust(analysis))
 
 
@@ -47,47 +48,47 @@ def _speed(perf: PerfAnalysis) -> Statement:
         why = sorted({p.withheld for p in perf.points if p.withheld is not None})
         detail = "; ".join(why) if why else f"{len(perf.points)} of {perf.planned_trials} trials were recorded"
         return Statement(question, "No speed comparison could be made", detail.capitalize() + ".", "open")
-    parts = []
-    if ttft is not None:
-        parts.append(_phrase(ttft, "First token {} faster", "First token {} slower"))
-    if throughput is not None:
-        parts.append(_phrase(throughput, "throughput {}", "throughput {}", invert=False))
+    wanted = ((ttft, ("first token", "faster", "slower")), (throughput, ("throughput", "higher", "lower")))
+    parts = [_phrase(found, names) for found, names in wanted if found is not None]
     main = ttft or throughput
     details = [_detail(METRICS[k].title, perf.overall[k]) for k in _DETAILED if k in perf.overall]
     tone: Tone = "open" if main is None or not _clear(main) else ("good" if main.mean > 1 else "bad")
-    return Statement(question, ", ".join(parts), "; ".join(details) + ".", tone)
+    headline = ", ".join(parts)
+    return Statement(question, headline[0].upper() + headline[1:], "; ".join(details) + ".", tone)
 
 
 _DETAILED = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
 
 
-def _phrase(found: Overall, better: str, worse: str, *, invert: bool = True) -> str:
+def _phrase(found: Overall, names: tuple[str, str, str]) -> str:
+    """`first token 1.86× faster`; says when the interval does not tell better from worse, or there is none."""
+    name, better, worse = names
+    ratio = units.ratio(found.mean)
+    if found.interval is None:
+        return f"{name} {ratio} without an interval"
     if not _clear(found):
-        name = "time to first token" if invert else "throughput"
-        return f"no clear difference in {name} ({units.ratio(found.mean)})"
-    value = 1 / found.mean if invert and found.mean < 1 else found.mean
-    return (better if found.mean > 1 else worse).format(units.ratio(value))
+        return f"no clear difference in {name}"
+    return f"{name} {ratio} {better}" if found.mean > 1 else f"{name} {units.ratio(1 / found.mean)} {worse}"
 
 
 def _clear(found: Overall) -> bool:
-    """One point: its interval leaves out 1. Several: all gains lie on one side of 1."""
-    if found.single is not None and found.single.interval is not None:
-        return found.single.interval.low > 1 or found.single.interval.high < 1
-    return found.low > 1 or found.high < 1
+    """The interval leaves out 1; without one nothing is clear."""
+    return found.interval is not None and (found.interval.low > 1 or found.interval.high < 1)
 
 
 def _detail(title: str, found: Overall) -> str:
-    if found.single is not None:
-        interval = found.single.interval
-        pairs = f"{found.single.pairs} paired trial{'s' if found.single.pairs != 1 else ''}"
-        if interval is None:
-            return f"{title} {units.ratio(found.mean)} ({pairs}: no interval)"
-        return f"{title} {units.ratio(found.mean)} (95 % interval {interval.low:.2f} to {interval.high:.2f}, {pairs})"
-    spread = f"{found.low:.2f} to {units.ratio(found.high)} over {found.points} load points"
-    return f"{title} {spread} (geometric mean {units.ratio(found.mean)})"
+    text = f"{title} {units.ratio(found.mean)}"
+    if found.interval is not None:
+        ends = f"{found.interval.low:.2f} to {found.interval.high:.2f}"
+        text += f" (95 % interval {ends}, {found.repeats} paired repeats)"
+    else:
+        text += " (no interval: fewer than two repeats that every point has)"
+    if found.points > 1:
+        text += f", {found.low:.2f} to {found.high:.2f} over {found.points} load points"
+    return text
 
 
-def _quality(accuracy: AccuracyAnalysis) -> Statement:
+def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Statement:
     question = "Does quality hold?"
     verdict = accuracy.verdicts.get("total")
     if verdict is None:
@@ -99,6 +100,9 @@ def _quality(accuracy: AccuracyAnalysis) -> Statement:
         Verdict.INCONCLUSIVE: ("Quality is not decided", "open"),
     }
     headline, tone = words[verdict]
+    guessing = {f.column for f in findings if f.code == "chance-level"}
+    if all(c.column.name in guessing for c in accuracy.columns if "total" in c.comparisons):
+        headline, tone = "Quality cannot be judged: no arm is better than guessing", "open"
     failed = [c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is Verdict.FAIL]
     undecided = [
         c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is Verdict.INCONCLUSIVE

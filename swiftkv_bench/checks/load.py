@@ -1,30 +1,24 @@
-"""Validity findings as values: what makes a measured figure less than it seems, and what to do next.
-
-Owns every threshold. A finding of severity `invalid` takes its point out of all comparisons; `warning` leaves the
-figure and stands beside it; `note` explains an absence. Nothing here changes a figure.
-"""
+"""What can be wrong with a trial under load, and with the trials of a point together."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from swiftkv_bench.metrics import TrialMetrics, in_flight, requests_needed
-from swiftkv_bench.metrics.server import ServerMetrics
+from swiftkv_bench.checks.finding import Finding
+from swiftkv_bench.metrics import ServerMetrics, TrialMetrics, in_flight, requests_needed
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import STATUS, RequestTable, TrialRecord
-from swiftkv_bench.stats.items import ItemDelta, Score
 from swiftkv_bench.stats.series import gamma_gaps_fit, growth
 from swiftkv_bench.units import count, duration, percent
 
-Severity = Literal["invalid", "warning", "note"]
-
 LATE_S, LATE_SHARE = 0.001, 0.01
-"""Lateness of the 99th percentile from which the client is late: this, or this share of the median TTFT."""
-INVALID_FACTOR = 10
-"""A client this many times later than that spoils the point."""
+"""The client is late when the 99th percentile of lateness is above both: seconds, and share of mean TTFT."""
+LATE_INVALID = 0.10
+"""Mean lateness, as a share of mean TTFT, that spoils a trial: TTFT from send and from schedule then disagree."""
+SLOW_START = 0.05
+"""Share of a batch's time that sending it may take."""
 KS_P = 0.001
 UNSENT_SHARE = 0.05
 PREFIX_SLACK = 0.01
@@ -33,31 +27,6 @@ STARVED_SHARE = 0.05
 SATURATION_BLOCKS, SATURATION_P, SATURATION_GROWTH = 12, 0.01, 1.5
 SERVER_SLACK, SERVER_SLACK_S = 0.10, 0.005
 DRIFT = 0.20
-UNPARSED_RISE = 0.01
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing the reader must know before using a figure.
-
-    Attributes:
-        code: stable key, for scripts.
-        message: what was seen, with figures.
-        next_step: what to do about it.
-        point: id of the load point, None when it is not about one.
-        arm: the engine it is about, None for all.
-        column: the accuracy column, None when it is not about one.
-        trials: trials in which it was seen.
-    """
-
-    code: str
-    severity: Severity
-    message: str
-    next_step: str
-    point: str | None = None
-    arm: Arm | None = None
-    column: str | None = None
-    trials: int = 1
 
 
 @dataclass(frozen=True)
@@ -122,7 +91,7 @@ def _client(record: TrialRecord, table: RequestTable, m: TrialMetrics) -> list[F
     if process not in ("closed-loop", "all-at-once"):
         found += [_late(m), _unsent(record, table), _arrivals(record, table)]
     elif process == "all-at-once":
-        found.append(_slow_start(m))
+        found.append(_slow_start(table, m))
     client = record.client
     if client is not None and client.run_queue_delay_s is not None and record.total_s > 0:
         share = client.run_queue_delay_s / record.total_s
@@ -144,22 +113,24 @@ def _late(m: TrialMetrics) -> Finding | None:
     ttft = m.per_request.ttft_s[~np.isnan(m.per_request.ttft_s)]
     if len(late) == 0:
         return None
-    p99 = float(np.quantile(late, 0.99))
-    limit = max(LATE_S, LATE_SHARE * float(np.median(ttft)) if len(ttft) else 0.0)
-    if p99 <= limit:
+    mean, p99 = float(late.mean()), float(np.quantile(late, 0.99))
+    base = float(ttft.mean()) if len(ttft) else 0.0
+    if p99 <= max(LATE_S, LATE_SHARE * base):
         return None
+    share = f", {percent(mean / base)} of mean TTFT" if base else ""
     return Finding(
         "late-client",
-        "invalid" if p99 > INVALID_FACTOR * limit else "warning",
-        f"1 % of requests left the client more than {duration(p99)} after their scheduled time "
-        f"(limit {duration(limit)}).",
-        "Use more client processes (--workers), a lower rate, or another machine for the client.",
+        "invalid" if mean > max(LATE_S, LATE_INVALID * base) else "warning",
+        f"Requests left the client {duration(mean)} after their scheduled time on average{share}; 1 % left "
+        f"{duration(p99)} late or more.",
+        "Keep other work off the client's processors, use more client processes (--workers), or a lower rate.",
     )
 
 
-def _slow_start(m: TrialMetrics) -> Finding | None:
-    late = m.latencies["lateness_s"].high
-    if late is None or m.measured_s <= 0 or late <= 0.05 * m.measured_s:
+def _slow_start(table: RequestTable, m: TrialMetrics) -> Finding | None:
+    sent = table.sent_s[~np.isnan(table.sent_s)]
+    late = float(np.ptp(sent)) if len(sent) else 0.0
+    if m.measured_s <= 0 or late <= SLOW_START * m.measured_s:
         return None
     return Finding(
         "late-client",
@@ -334,61 +305,3 @@ def check_samples(requests: int, point: str) -> Finding | None:
         "Raise --requests or --repeats where a tail matters.",
         point=point,
     )
-
-
-def merge(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """One finding for the same code, point, arm, column and severity; it keeps the first text and counts trials."""
-    found: dict[tuple[str, str | None, str | None, str | None, str], Finding] = {}
-    for f in findings:
-        key = (f.code, f.point, f.arm, f.column, f.severity)
-        found[key] = replace(found[key], trials=found[key].trials + f.trials) if key in found else f
-    order = {"invalid": 0, "warning": 1, "note": 2}
-    return tuple(sorted(found.values(), key=lambda f: order[f.severity]))
-
-
-def check_answers(column: str, arm: Arm, *, n: int, truncated: int, unfinished: int) -> list[Finding]:
-    """Answers of one arm that were not what the protocol wants."""
-    found = []
-    if truncated:
-        text = f"{truncated:,} of {n:,} prompts were cut to fit the context."
-        step = "Raise max-model-len: a cut prompt loses its head."
-        found.append(Finding("truncated-prompts", "warning", text, step, arm=arm, column=column))
-    if unfinished:
-        text = f"{unfinished:,} of {n:,} answers reached the token limit unfinished."
-        step = "Read them in the item browser; looping text is a sign of a broken engine."
-        found.append(Finding("unfinished-answers", "note", text, step, arm=arm, column=column))
-    return found
-
-
-def check_unparsed(column: str, arm: Arm, n: int, unparsed: int, reference: int) -> Finding | None:
-    """A rise of unparsed answers over the reference arm's, of `UNPARSED_RISE` or more, on the same n items."""
-    if n == 0 or (unparsed - reference) / n < UNPARSED_RISE:
-        return None
-    text = (
-        f"Unparsed answers rose from {reference:,} to {unparsed:,} of {n:,}: often the first sign of a broken engine."
-    )
-    step = "Filter the item browser to unparsed answers and read them."
-    return Finding("unparsed-rise", "warning", text, step, arm=arm, column=column)
-
-
-def check_chance(column: str, chance: float | None, scores: Sequence[Score]) -> Finding | None:
-    """Every arm scores no better than guessing, so that a difference between them means nothing."""
-    if chance is None or not scores:
-        return None
-    if any(s.interval is None or s.interval.low > chance for s in scores):
-        return None
-    text = f"No arm is better than guessing ({percent(chance, 0)}): a model that knows nothing cannot lose quality."
-    step = "Use trained weights, or more items; the verdict on this column says nothing."
-    return Finding("chance-level", "warning", text, step, column=column)
-
-
-def check_margin(column: str, noise: ItemDelta, margin: float) -> Finding | None:
-    """The margin must exceed what two runs of the same engine differ by."""
-    interval = noise.interval
-    if interval is None or interval.half_width < margin:
-        return None
-    text = (
-        f"The margin of {margin * 100:.1f} points is below the noise between two runs of the baseline "
-        f"(±{interval.half_width * 100:.1f} points)."
-    )
-    return Finding("margin-below-noise", "invalid", text, "Use more items or a wider margin.", column=column)

@@ -1,0 +1,59 @@
+"""What can be wrong with the answers of an accuracy column."""
+
+from collections.abc import Sequence
+
+from swiftkv_bench.checks.finding import Finding
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.stats.items import ItemDelta, Score
+from swiftkv_bench.units import percent
+
+UNPARSED_RISE = 0.01
+"""Rise of the share of unparsed answers over the reference arm that is worth a warning."""
+
+
+def check_answers(column: str, arm: Arm, *, n: int, truncated: int, unfinished: int) -> list[Finding]:
+    """Answers of one arm that were not what the protocol wants."""
+    found = []
+    if truncated:
+        text = f"{truncated:,} of {n:,} prompts were cut to fit the context."
+        step = "Raise max-model-len: a cut prompt loses its head."
+        found.append(Finding("truncated-prompts", "warning", text, step, arm=arm, column=column))
+    if unfinished:
+        text = f"{unfinished:,} of {n:,} answers reached the token limit unfinished."
+        step = "Read them in the item browser; looping text is a sign of a broken engine."
+        found.append(Finding("unfinished-answers", "note", text, step, arm=arm, column=column))
+    return found
+
+
+def check_unparsed(column: str, arm: Arm, n: int, unparsed: int, reference: int) -> Finding | None:
+    """A rise of unparsed answers over the reference arm's, of `UNPARSED_RISE` or more, on the same n items."""
+    if n == 0 or (unparsed - reference) / n < UNPARSED_RISE:
+        return None
+    text = (
+        f"Unparsed answers rose from {reference:,} to {unparsed:,} of {n:,}: often the first sign of a broken engine."
+    )
+    step = "Filter the item browser to unparsed answers and read them."
+    return Finding("unparsed-rise", "warning", text, step, arm=arm, column=column)
+
+
+def check_chance(column: str, chance: float | None, scores: Sequence[Score]) -> Finding | None:
+    """Every arm scores no better than guessing, so that a difference between them means nothing."""
+    if chance is None or not scores:
+        return None
+    if any(s.interval is None or s.interval.low > chance for s in scores):
+        return None
+    text = f"No arm is better than guessing ({percent(chance, 0)}): a model that knows nothing cannot lose quality."
+    step = "Use trained weights, or more items; the verdict on this column says nothing."
+    return Finding("chance-level", "warning", text, step, column=column)
+
+
+def check_margin(column: str, noise: ItemDelta, margin: float) -> Finding | None:
+    """The margin must exceed what two runs of the same engine differ by."""
+    interval = noise.interval
+    if interval is None or interval.half_width < margin:
+        return None
+    text = (
+        f"The margin of {margin * 100:.1f} points is below the noise between two runs of the baseline "
+        f"(±{interval.half_width * 100:.1f} points)."
+    )
+    return Finding("margin-below-noise", "invalid", text, "Use more items or a wider margin.", column=column)
