@@ -1,0 +1,80 @@
+"""Three-valued verdicts, the n that would decide, and Holm's correction."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swiftkv_bench.stats.items import ItemDelta, compare_items
+from swiftkv_bench.stats.verdicts import Verdict, holm, non_inferiority, overall
+
+Z95, Z80 = 1.6448536269514722, 0.8416212335729143
+
+
+def _delta(n: int, lost: int, gained: int) -> ItemDelta:
+    reference = np.array([1.0] * lost + [0.0] * gained + [1.0] * (n - lost - gained))
+    candidate = np.array([0.0] * lost + [1.0] * gained + [1.0] * (n - lost - gained))
+    return compare_items(reference, candidate, ["t"] * n)
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "gained", "margin", "verdict"),
+    [
+        (2000, 50, 50, 0.025, Verdict.PASS),
+        (2000, 200, 20, 0.025, Verdict.FAIL),
+        (200, 10, 5, 0.025, Verdict.INCONCLUSIVE),
+        (105, 0, 0, 0.025, Verdict.INCONCLUSIVE),
+        (106, 0, 0, 0.025, Verdict.PASS),
+    ],
+)
+def test_verdict_by_the_one_sided_bounds(n: int, lost: int, gained: int, margin: float, verdict: Verdict) -> None:
+    found = non_inferiority(_delta(n, lost, gained), margin)
+    assert found.verdict is verdict
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.low > -margin, found.high < -margin) == (verdict is Verdict.PASS, verdict is Verdict.FAIL)
+
+
+def test_small_p_of_failing_goes_with_a_fail() -> None:
+    for n, lost, gained in ((2000, 200, 20), (200, 10, 5), (2000, 50, 50)):
+        found = non_inferiority(_delta(n, lost, gained), 0.025)
+        assert found.p_fail is not None
+        assert (found.p_fail < 0.05) == (found.verdict is Verdict.FAIL)
+
+
+def test_n_to_decide_gives_eighty_percent_power_at_the_difference_seen() -> None:
+    delta = _delta(200, 10, 5)
+    found = non_inferiority(delta, 0.05)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.n_to_decide is not None
+    assert delta.stderr is not None
+    stderr = delta.stderr * math.sqrt(200 / found.n_to_decide)
+    assert (0.05 + delta.delta) / stderr == pytest.approx(Z95 + Z80, rel=0.01)
+
+
+def test_n_to_decide_without_a_flip_is_where_the_score_bound_reaches_the_margin() -> None:
+    assert non_inferiority(_delta(50, 0, 0), 0.025).n_to_decide == 106
+
+
+def test_without_an_error_nothing_is_decided() -> None:
+    found = non_inferiority(compare_items(np.ones(1), np.ones(1), ["t"]), 0.01)
+    assert (found.verdict, found.low, found.p_fail, found.n_to_decide) == (Verdict.INCONCLUSIVE, None, None, None)
+
+
+def test_holm_steps_down() -> None:
+    # Sorted .01, .03, .04, .5 times 4, 3, 2, 1, then made monotone: .04, .09, .09, .5
+    assert holm([0.04, 0.01, 0.5, 0.03]) == pytest.approx((0.09, 0.04, 0.5, 0.09))
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lies_between_raw_and_bonferroni(p: list[float]) -> None:
+    for raw, adjusted in zip(p, holm(p), strict=True):
+        assert raw <= adjusted <= min(1.0, len(p) * raw) + 1e-15
+
+
+def test_overall_fails_before_it_is_open() -> None:
+    p, f, i = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
+    assert [overall(v) for v in ([p, p], [p, i], [i, f], [])] == [p, i, f, i]
