@@ -152,7 +152,7 @@ def score(values: Float, tasks: Sequence[str], by: str = "item", confidence: flo
     if len(values) == 0:
         raise ValueError("a score needs at least one item")
     weights = item_weights(tasks, by)
-    mean = float(weights @ values)
+    mean = _mean(values, weights, by)
     stderr = _stderr(values, weights, tasks, by)
     if stderr is None:
         return Score(len(values), mean, None, None)
@@ -182,7 +182,7 @@ def compare_items(
         raise ValueError(f"paired items needed: {n} reference, {len(candidate)} candidate, {len(tasks)} tasks")
     difference = candidate - reference
     weights = item_weights(tasks, by)
-    delta = float(weights @ difference)
+    delta = _mean(difference, weights, by)
     plain = _stderr(difference, weights, tasks, by)
     clusters = len(set(tasks))
     stderr, df = (plain, n - 1.0) if clusters < 2 else (_clustered(difference, weights, tasks), clusters - 1.0)
@@ -269,6 +269,11 @@ def mean_delta(deltas: Sequence[ItemDelta]) -> ItemDelta | None:
         mcnemar_p=None,
         detectable_drop=None if stderr is None else detectable_drop(stderr),
     )
+
+
+def _mean(values: Float, weights: Float, by: str) -> float:
+    # The plain mean of 0/1 scores is exact; the weighted sum is not.
+    return float(values.mean()) if by == "item" else float(weights @ values)
 
 
 def _binary(values: Float) -> bool:

@@ -70,8 +70,8 @@ def _t_cdf(x: float, df: float, steps: int = 200_000) -> float:
     """Trapezium rule over Student's density."""
     scale = math.gamma((df + 1) / 2) / (math.sqrt(df * math.pi) * math.gamma(df / 2))
     h = x / steps
-    ys = [(1 + (i * h) ** 2 / df) ** (-(df + 1) / 2) for i in range(steps + 1)]
-    return 0.5 + scale * h * (sum(ys) - (ys[0] + ys[-1]) / 2)
+    ys: list[float] = [(1 + (i * h) ** 2 / df) ** (-(df + 1) / 2) for i in range(steps + 1)]
+    return 0.5 + scale * h * (math.fsum(ys) - (ys[0] + ys[-1]) / 2)
 
 
 def test_geometric_mean() -> None:
