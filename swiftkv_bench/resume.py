@@ -45,9 +45,9 @@ def find_or_create(manifest: Manifest, out: Path | None, root: Path, *, fresh: b
         return Place(run, resumed=True)
     if not fresh:
         for path in sorted(root.glob("*/manifest.json"), reverse=True):
-            run = _readable(path.parent)
-            if run and run.manifest.plan_hash == manifest.plan_hash and run.manifest.status != "complete":
-                return Place(run, resumed=True)
+            found = _readable(path.parent)
+            if found and found.manifest.plan_hash == manifest.plan_hash and found.manifest.status != "complete":
+                return Place(found, resumed=True)
     return Place(create_run(_unused(root / manifest.run_id), manifest), resumed=False)
 
 

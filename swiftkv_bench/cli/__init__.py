@@ -10,7 +10,11 @@ from types import FrameType
 
 import typer
 
-from swiftkv_bench.cli import accuracy, bench, doctor, perf, report
+from swiftkv_bench.cli.accuracy import command as accuracy
+from swiftkv_bench.cli.bench import command as bench
+from swiftkv_bench.cli.doctor import command as doctor
+from swiftkv_bench.cli.perf import command as perf
+from swiftkv_bench.cli.report import command as report
 from swiftkv_bench.errors import EXIT_INTERRUPTED, SwiftKVBenchError
 
 app = typer.Typer(
@@ -22,11 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("bench")(bench.command)
-app.command("accuracy")(accuracy.command)
-app.command("perf")(perf.command)
-app.command("report")(report.command)
-app.command("doctor")(doctor.command)
+app.command("bench")(bench)
+app.command("accuracy")(accuracy)
+app.command("perf")(perf)
+app.command("report")(report)
+app.command("doctor")(doctor)
 
 
 def main() -> None:

@@ -42,7 +42,9 @@ def vllm_server(
     env = {**os.environ, **spec.env, **secret_env}
     scratch.mkdir(parents=True, exist_ok=True)
     if spec.python is not None or not _installed():
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(stage(scratch / f"plugin-{spec.arm}")), env.get("PYTHONPATH"))))
+        env["PYTHONPATH"] = os.pathsep.join(
+            filter(None, (str(stage(scratch / f"plugin-{spec.arm}")), env.get("PYTHONPATH")))
+        )
     metrics = scratch / f"prometheus-{spec.arm}-{port}"
     metrics.mkdir(exist_ok=True)
     # Lets counters of the engine-core process appear on the API server's /metrics page.

@@ -17,7 +17,10 @@ def markdown(analysis: Analysis, figures: Sequence[str] = ()) -> str:
     Args:
         figures: paths of pictures, relative to where the text will lie.
     """
-    parts = [f"# {title(analysis)}", *(f"**{s.headline}.** {s.detail}" for s in statements(analysis))]
+    parts = [
+        f"# {escape(title(analysis))}",
+        *(f"**{escape(s.headline)}.** {escape(s.detail)}" for s in statements(analysis)),
+    ]
     parts += [f"![{path.rsplit('/', 1)[-1].rsplit('.', 1)[0].replace('_', ' ')}]({path})" for path in figures]
     parts += [_table(view) for view in tables(analysis)]
     found = grouped_findings(analysis)
@@ -39,7 +42,7 @@ def title(analysis: Analysis) -> str:
 
 
 def _table(view: TableView) -> str:
-    lines = [f"## {view.title}", ""]
+    lines = [f"## {escape(view.title)}", ""]
     if any(head.group for head in view.heads):
         heads = [f"{_short(h.group)}: {h.text}" if h.group else h.text for h in view.heads]
     else:

@@ -489,6 +489,9 @@ def _canvas(width: float, height: float) -> Iterator[tuple["Canvas", Callable[..
         def save(name: str, formats: Sequence[str], title: str, caption: str, description: str, n: str = "") -> Figure:
             if n:
                 canvas.supxlabel(n, x=0.005, ha="left", fontsize=7.5, color=QUIET)
+            # Laid out once: every format then has the same places, and saving does not solve them again.
+            canvas.draw_without_rendering()
+            canvas.set_layout_engine("none")
             files = {suffix: _bytes(canvas, suffix) for suffix in formats}
             return Figure(name, title, caption, description, files)
 
