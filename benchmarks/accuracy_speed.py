@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,7 @@ from swiftkv_bench.accuracy.session import Session, Tally
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import load_column
+from swiftkv_bench.engines.process import free_port
 from swiftkv_bench.store import cache_dir
 
 SUITE = Path(__file__).parent / "suites" / "speed"
@@ -122,9 +124,11 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the items")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--port", type=int, default=18150)
+    parser.add_argument("--port", type=int, default=None, help="default: a free one")
     arguments = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    arguments.port = arguments.port or free_port()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the engine is stopped
     if arguments.model is None:
         arguments.model = write_checkpoint(cache_dir() / "benchmark-word-pieces", arguments.data_dir, CONTEXT)
     model = arguments.model
