@@ -79,12 +79,16 @@ class Client:
     def close(self) -> None:
         """Closes idle connections and cuts those in use, whose requests then fail without further attempts."""
         self._closed.set()
+        self._drop_idle()
         with self._lock:
-            idle, self._idle = self._idle, []
             for connection in self._busy:
                 if connection.sock is not None:
                     with contextlib.suppress(OSError):
                         connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _drop_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
 
@@ -105,6 +109,8 @@ class Client:
                 status, content = self._attempt(method, path, data)
             except _CONNECTION_LOST as e:
                 lost = e
+                # Servers close kept-alive connections after seconds; all idle ones are likely as stale as this one.
+                self._drop_idle()
                 continue
             if status in _RETRIED_STATUS:
                 lost = EngineError(f"HTTP {status}")

@@ -51,6 +51,9 @@ class ToyEngine:
         masked: `allowed_token_ids` reports probabilities after masking.
         dies_after: answers this many requests, then closes its socket; None never.
         holds_after: answers this many requests and lets later ones wait until `release` is set; None never.
+        refuses: answers HTTP 400 with this message.
+        paths: paths of the requests, as they came.
+        hangs_up: closes a connection after its answer without saying so, as servers do after seconds of silence.
         drifts: greedy tokens depend on how many requests came before.
         metrics: text of the metrics page.
         authorization: headers of that name, as they came.
@@ -66,6 +69,9 @@ class ToyEngine:
     release: threading.Event = field(default_factory=threading.Event)
     holding: threading.Event = field(default_factory=threading.Event)
     reply: Callable[[list[int]], str] = lambda prompt: f"The best answer is {'ABCD'[sum(prompt) % 4]}."
+    refuses: str | None = None
+    hangs_up: bool = False
+    paths: list[str] = field(default_factory=list)
     drifts: bool = False
     metrics: Callable[["ToyEngine"], str] = lambda _: ""
     authorization: list[str | None] = field(default_factory=list)
@@ -82,6 +88,7 @@ class ToyEngine:
 
             def do_POST(self) -> None:
                 engine.authorization.append(self.headers["Authorization"])
+                engine.paths.append(self.path)
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if engine.holds_after is not None and len(engine.requests) >= engine.holds_after:
                     engine.holding.set()
@@ -94,13 +101,17 @@ class ToyEngine:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     self.close_connection = True
                     return
+                if engine.refuses is not None:
+                    self._send(json.dumps({"error": {"message": engine.refuses}}).encode(), 400)
+                    return
                 self._send(json.dumps({"choices": [engine._answer(body)]}).encode())
 
-            def _send(self, content: bytes) -> None:
-                self.send_response(200)
+            def _send(self, content: bytes, status: int = 200) -> None:
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+                self.close_connection = self.close_connection or engine.hangs_up
 
             def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
                 pass
