@@ -117,9 +117,10 @@ def _split_chunks(raw: bytes, start: int) -> Body | None:
     sizes, pieces = fields[0:-3:2], fields[1:-3:2]
     lengths = list(map(len, pieces))
     try:
-        if [int(size, 16) for size in sizes] != lengths:
-            return None
+        value = {size: int(size, 16) for size in set(sizes)}
     except ValueError:
+        return None
+    if [value[size] for size in sizes] != lengths:
         return None
     piece_ends = np.cumsum(np.array(lengths, dtype=np.int64))
     heads = np.array(list(map(len, sizes)), dtype=np.int64) + 4

@@ -14,12 +14,14 @@ import numpy.typing as npt
 
 from swiftkv_bench.load import framing, sse
 from swiftkv_bench.load.framing import FramingError, Head
-from swiftkv_bench.schema.perf import Float, RequestStatus
+from swiftkv_bench.schema.perf import Float, Int, RequestStatus
 
 ChunkTokens = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 _CONTENT_KEYS = ("content", "reasoning_content", "reasoning", "tool_calls")
 _MESSAGE_CHARACTERS = 300
 _MARK_BYTES = 12
+_DONE = b"[DONE]"
+_NONE = -1
 _ZEROED = bytes(48 if 48 <= i <= 57 else i for i in range(256))
 
 
@@ -59,10 +61,10 @@ class _Event:
 
     has_content: bool
     has_choices: bool
-    completion_tokens: int | None
-    """Running count from usage."""
-    chunk_tokens: int | None
-    """Tokens that the chunk itself lists."""
+    completion_tokens: int
+    """Running count from usage, `_NONE` without."""
+    chunk_tokens: int
+    """Tokens that the chunk itself lists, `_NONE` if it does not."""
     usage: dict[str, Any] | None
     error: str | None
 
@@ -103,52 +105,43 @@ def parse(reply: Reply, *, max_shapes: int | None = None) -> Outcome | None:
 def _parse_whole(reply: Reply, head: Head, body: framing.Body) -> Outcome:
     if not body.complete:
         return failed("truncated", f"the response ended after {len(body.data)} bytes, before its end", head.status)
-    event = _read_event(body.data)
+    event, _ = _load(body.data)
     if event.error is not None:
         return failed("engine-error", f"the engine answered with an error: {event.error}", head.status)
-    chunks = [(event.completion_tokens if event.completion_tokens is not None else -1, len(reply.times) - 1)]
-    return _outcome(reply, head, chunks if event.has_content else [], event.usage)
+    times = np.array(reply.times[-1:]) if event.has_content else np.empty(0)
+    return _outcome(reply, head, times, np.full(len(times), event.completion_tokens), event.usage)
 
 
 def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int | None) -> Outcome | None:
-    found = sse.events(body.data)
-    done = next((i for i, (data, _) in enumerate(found) if data == b"[DONE]"), None)
-    read = _read_events([data for data, _ in found[:done]], max_shapes)
-    if read is None:
+    found, ends = sse.events(body.data)
+    done = _DONE in found
+    if done:
+        found = found[: found.index(_DONE)]
+    read = _Stream()
+    if not read.take(found, max_shapes):
         return None
-    ends = np.array([end for _, end in found[:done]], dtype=np.int64)
+    tokens, chunk = read.chunks()
     read_ends = np.cumsum([len(part) for part in reply.parts])
-    reads = np.searchsorted(read_ends, body.raw_offset(ends)) if len(ends) else ends
-    chunks, usage, error, before = [], None, None, 0
-    for event, index in zip(read, reads, strict=False):
-        tokens = event.chunk_tokens
-        if event.completion_tokens is not None:
-            tokens = event.completion_tokens - before
-            before = event.completion_tokens
-        if event.has_choices and (event.has_content or (tokens or 0) > 0):
-            chunks.append((-1 if tokens is None else tokens, int(index)))
-        usage = event.usage or usage
-        error = error or event.error
-    outcome = _outcome(reply, head, chunks, usage)
-    if before:
+    at = np.searchsorted(read_ends, body.raw_offset(ends[chunk])) if len(chunk) else chunk
+    outcome = _outcome(reply, head, np.array(reply.times)[at], tokens, read.usage)
+    if read.total:
         # The running count outlives a missing last usage event.
-        outcome = replace(outcome, output_tokens=before)
-    if error is not None:
-        return replace(outcome, status="engine-error", error=f"the stream carried an error: {error}")
-    if done is None:
+        outcome = replace(outcome, output_tokens=read.total)
+    if read.error is not None:
+        return replace(outcome, status="engine-error", error=f"the stream carried an error: {read.error}")
+    if not done:
         ended = "ended" if body.complete else "broke off"
         return replace(outcome, status="truncated", error=f"the stream {ended} without its end marker [DONE]")
     return outcome
 
 
-def _outcome(reply: Reply, head: Head, chunks: list[tuple[int, int]], usage: dict[str, Any] | None) -> Outcome:
+def _outcome(reply: Reply, head: Head, chunk_s: Float, tokens: Int, usage: dict[str, Any] | None) -> Outcome:
     usage = usage or {}
-    tokens = np.array([count for count, _ in chunks], dtype=np.int32)
     return Outcome(
         status="ok",
         http_status=head.status,
-        chunk_s=np.array([reply.times[index] for _, index in chunks], dtype=np.float64),
-        chunk_tokens=tokens if tokens.max(initial=0) > np.iinfo(np.int16).max else tokens.astype(np.int16),
+        chunk_s=chunk_s,
+        chunk_tokens=tokens.astype(np.int32 if tokens.max(initial=0) > np.iinfo(np.int16).max else np.int16),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
         cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
@@ -156,80 +149,92 @@ def _outcome(reply: Reply, head: Head, chunks: list[tuple[int, int]], usage: dic
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) else -1
+    return value if isinstance(value, int) else _NONE
 
 
-def _read_events(found: list[bytes], max_shapes: int | None) -> list[_Event] | None:
-    """Every event read, or None when more than `max_shapes` would need JSON."""
-    shapes, read = _Shapes(), []
-    texts: list[bytes] = []
-    for data in found:
-        event = shapes.match(data, texts)
-        if event is None:
-            if max_shapes is not None and shapes.parsed >= max_shapes:
-                return None
-            event = shapes.learn(data)
-        read.append(event)
-    _check_texts(texts)
-    return read
+class _Stream:
+    """What the events of one response say, one element an event; `_NONE` where an event does not say it.
 
-
-class _Shapes:
-    """Shapes of content events seen so far: the bytes before the text, and those after it with digits zeroed."""
+    A shape of content event is the bytes before its text and those after it with every digit zeroed. The first of a
+    shape is read as JSON; another that has the same bytes, and a text that is a JSON string, is JSON as well, and
+    differs in nothing but its text and digits.
+    """
 
     def __init__(self) -> None:
-        self.parsed = 0
+        self.usage: dict[str, Any] | None = None
+        self.error: str | None = None
+        self._content: list[bool] = []
+        self._running: list[int] = []
+        self._listed: list[int] = []
         self._prefix = b""
         self._mark = b""
-        self._known: dict[bytes, tuple[_Event, slice | None]] = {}
+        self._known: dict[bytes, tuple[slice | None, int]] = {}
 
-    def match(self, data: bytes, texts: list[bytes]) -> _Event | None:
-        """The event, if its shape is known; its text is appended to `texts`, to be checked as JSON strings."""
-        start = len(self._prefix)
-        if not start or not data.startswith(self._prefix):
-            return None
-        end = data.find(self._mark, start)
-        if end < 0:
-            return None
-        suffix = data[end:]
-        known = self._known.get(suffix.translate(_ZEROED))
-        if known is None:
-            return None
-        model, digits = known
-        text = data[start:end]
-        texts.append(text)
-        return _Event(
-            has_content=bool(text),
-            has_choices=True,
-            completion_tokens=None if digits is None else int(suffix[digits]),
-            chunk_tokens=model.chunk_tokens,
-            usage=None,
-            error=None,
-        )
+    @property
+    def total(self) -> int:
+        """The last running count of output tokens, 0 if there was none."""
+        return next((count for count in reversed(self._running) if count > 0), 0)
 
-    def learn(self, data: bytes) -> _Event:
-        """Reads the event's JSON and, if it is a content event of one choice, remembers its shape."""
-        self.parsed += 1
+    def take(self, found: Sequence[bytes], max_shapes: int | None) -> bool:
+        """Reads events; False, half-way, when more than `max_shapes` need JSON."""
+        content, running, listed = self._content.append, self._running.append, self._listed.append
+        texts: list[bytes] = []
+        parsed = 0
+        for data in found:
+            prefix = self._prefix
+            if prefix and data.startswith(prefix):
+                text, _, rest = data[len(prefix) :].partition(self._mark)
+                shape = self._known.get(rest.translate(_ZEROED))
+                if shape is not None:
+                    digits, tokens = shape
+                    texts.append(text)
+                    content(text != b"")
+                    running(_NONE if digits is None else int(rest[digits]))
+                    listed(tokens)
+                    continue
+            if parsed == max_shapes:
+                return False
+            parsed += 1
+            self._read(data)
+        _check_texts(texts)
+        return True
+
+    def chunks(self) -> tuple[Int, Int]:
+        """Tokens, and number of the event, of every event that is a chunk with content."""
+        running = np.array(self._running, dtype=np.int64)
+        tokens = np.array(self._listed, dtype=np.int64)
+        counted = np.flatnonzero(running >= 0)
+        tokens[counted] = np.diff(running[counted], prepend=0)
+        chunk = np.flatnonzero(np.array(self._content, dtype=np.bool_) | (tokens > 0))
+        return tokens[chunk], chunk
+
+    def _read(self, data: bytes) -> None:
         event, value = _load(data)
+        self._content.append(event.has_content)
+        # Without choices it is a summary: the usage event that ends the stream.
+        self._running.append(event.completion_tokens if event.has_choices else _NONE)
+        self._listed.append(event.chunk_tokens)
+        self.usage = event.usage or self.usage
+        self.error = self.error or event.error
         text = _only_text(value)
-        if event.has_content is False or text is None or event.error is not None:
-            return event
-        key, written = text
-        field = f'"{key}":'.encode() + json.dumps(written, ensure_ascii=False).encode()
-        # The text must be found where the shape says, written as it will be compared.
+        if text is not None and event.error is None:
+            self._learn(data, event, *text)
+
+    def _learn(self, data: bytes, event: _Event, key: str, text: str) -> None:
+        opening = f'"{key}":"'.encode()
+        field = opening + json.dumps(text, ensure_ascii=False).encode()[1:]
+        # The text must stand once, written as it will be compared.
         if data.count(field) != 1:
-            return event
-        at = data.index(field) + len(key) + 4
-        end = at + len(field) - len(key) - 5
-        suffix = data[end:]
-        digits = _digits_of(suffix, event.completion_tokens)
-        if event.completion_tokens is not None and digits is None:
-            return event
-        if not self._prefix:
-            self._prefix, self._mark = data[:at], suffix[:_MARK_BYTES]
-        if data[:at] == self._prefix and suffix[:_MARK_BYTES] == self._mark:
-            self._known[suffix.translate(_ZEROED)] = (event, digits)
-        return event
+            return
+        at = data.index(field) + len(opening)
+        rest = data[at + len(field) - len(opening) - 1 :]
+        prefix, mark = self._prefix or data[:at], self._mark or rest[:_MARK_BYTES]
+        after = rest[len(mark) :]
+        digits = _digits_of(after, event.completion_tokens)
+        if data[:at] != prefix or not rest.startswith(mark) or (event.completion_tokens >= 0) != (digits is not None):
+            return
+        self._prefix, self._mark = prefix, mark
+        self._known[after.translate(_ZEROED)] = (digits, event.chunk_tokens)
 
 
 def _only_text(value: dict[str, Any]) -> tuple[str, str] | None:
@@ -244,13 +249,14 @@ def _only_text(value: dict[str, Any]) -> tuple[str, str] | None:
     return keys[0], part[keys[0]]
 
 
-def _digits_of(suffix: bytes, count: int | None) -> slice | None:
+def _digits_of(rest: bytes, count: int) -> slice | None:
+    """Where the running count of output tokens stands; None if it is not there exactly once."""
     marker = b'"completion_tokens":'
-    if count is None or suffix.count(marker) != 1:
+    if count < 0 or rest.count(marker) != 1:
         return None
-    at = suffix.index(marker) + len(marker)
+    at = rest.index(marker) + len(marker)
     digits = b"%d" % count
-    return slice(at, at + len(digits)) if suffix[at:].startswith(digits) else None
+    return slice(at, at + len(digits)) if rest[at:].startswith(digits) else None
 
 
 def _check_texts(texts: list[bytes]) -> None:
@@ -261,10 +267,6 @@ def _check_texts(texts: list[bytes]) -> None:
         raise _MalformedError(f"an event's text is no JSON string: {e}") from e
     if len(read) != len(texts):
         raise _MalformedError("an event's text is no JSON string")
-
-
-def _read_event(data: bytes) -> _Event:
-    return _load(data)[0]
 
 
 def _load(data: bytes) -> tuple[_Event, dict[str, Any]]:
@@ -281,7 +283,7 @@ def _load(data: bytes) -> tuple[_Event, dict[str, Any]]:
     event = _Event(
         has_content=any(_has_content(choice) for choice in choices),
         has_choices=bool(choices),
-        completion_tokens=completion if isinstance(completion, int) else None,
+        completion_tokens=_count(completion),
         chunk_tokens=_listed_tokens(choices),
         usage=usage,
         error=_error_text(data) if value.get("error") is not None else None,
@@ -294,14 +296,14 @@ def _has_content(choice: dict[str, Any]) -> bool:
     return bool(choice.get("text")) or any(message.get(key) for key in _CONTENT_KEYS)
 
 
-def _listed_tokens(choices: list[dict[str, Any]]) -> int | None:
+def _listed_tokens(choices: list[dict[str, Any]]) -> int:
     counts = []
     for choice in choices:
         logprobs = choice.get("logprobs") or {}
         listed = choice.get("token_ids") or logprobs.get("tokens") or logprobs.get("content")
         if listed is not None:
             counts.append(len(listed))
-    return sum(counts) if counts else None
+    return sum(counts) if counts else _NONE
 
 
 def _error_text(body: bytes) -> str:

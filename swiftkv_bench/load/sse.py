@@ -4,49 +4,36 @@ The grammar is https://html.spec.whatwg.org/multipage/server-sent-events.html#pa
 """
 
 import re
-from itertools import accumulate
+from collections.abc import Iterator
+
+import numpy as np
+
+from swiftkv_bench.schema.perf import Int
 
 _SEPARATOR = re.compile(rb"(?>\r\n|\n|\r){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _PLAIN = b"data: "
 
 
-def events(body: bytes) -> list[tuple[bytes, int]]:
-    """Data and end offset (exclusive, its blank line included) of every complete event that has data.
+def events(body: bytes) -> tuple[list[bytes], Int]:
+    """Data of every complete event that has data, and where each ends in the body (exclusive, with its blank line).
 
     Comments, fields other than `data` and a last event without its blank line are left out.
     """
-    if b"\r" in body:
-        return _events(_split(body))
-    pieces = body.split(b"\n\n")
-    ends = accumulate(len(piece) + 2 for piece in pieces)
-    pieces.pop()
-    return _events(list(zip(pieces, ends, strict=False)))
+    if body.endswith(b"\n\n") and body.startswith(_PLAIN) and b"\r" not in body:
+        data = body[len(_PLAIN) : -2].split(b"\n\n" + _PLAIN)
+        if body.count(b"\n") == 2 * len(data):
+            # One line an event, all of it data.
+            return data, np.cumsum(np.array([len(one) for one in data], dtype=np.int64) + (len(_PLAIN) + 2))
+    found = [(data, end) for data, end in _events(body) if data is not None]
+    return [data for data, _ in found], np.array([end for _, end in found], dtype=np.int64)
 
 
-def _split(body: bytes) -> list[tuple[bytes, int]]:
-    pieces, start = [], 0
+def _events(body: bytes) -> Iterator[tuple[bytes | None, int]]:
+    start = 0
     for separator in _SEPARATOR.finditer(body):
-        pieces.append((body[start : separator.start()], separator.end()))
+        lines = _LINE_END.split(body[start : separator.start()])
+        # One space after the colon is not part of the value.
+        values = [line[6 if line.startswith(_PLAIN) else 5 :] for line in lines if line.startswith(b"data:")]
+        yield b"\n".join(values) if values else None, separator.end()
         start = separator.end()
-    return pieces
-
-
-def _events(pieces: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
-    found = []
-    for piece, end in pieces:
-        if piece.startswith(_PLAIN) and b"\n" not in piece and b"\r" not in piece:
-            found.append((piece[6:], end))
-            continue
-        data = _data(piece)
-        if data is not None:
-            found.append((data, end))
-    return found
-
-
-def _data(event: bytes) -> bytes | None:
-    lines = []
-    for line in _LINE_END.split(event):
-        if line.startswith(b"data:"):
-            lines.append(line[6:] if line.startswith(_PLAIN) else line[5:])
-    return b"\n".join(lines) if lines else None

@@ -1,6 +1,5 @@
 """Differences of the server's counters."""
 
-
 from swiftkv_bench.metrics import ServerMetrics, server_metrics
 
 BEFORE = {
