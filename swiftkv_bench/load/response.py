@@ -137,11 +137,12 @@ def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int 
 
 def _outcome(reply: Reply, head: Head, chunk_s: Float, tokens: Int, usage: dict[str, Any] | None) -> Outcome:
     usage = usage or {}
+    wide = bool(tokens.max(initial=0) > np.iinfo(np.int16).max)
     return Outcome(
         status="ok",
         http_status=head.status,
         chunk_s=chunk_s,
-        chunk_tokens=tokens.astype(np.int32 if tokens.max(initial=0) > np.iinfo(np.int16).max else np.int16),
+        chunk_tokens=tokens.astype(np.int32) if wide else tokens.astype(np.int16),
         prompt_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
         cached_tokens=_count((usage.get("prompt_tokens_details") or {}).get("cached_tokens")),
