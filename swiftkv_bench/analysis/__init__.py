@@ -23,7 +23,7 @@ from swiftkv_bench.analysis.values import (
     PointResult,
     RunInfo,
 )
-from swiftkv_bench.checks import Finding, merge
+from swiftkv_bench.checks import Finding, merge, sentence
 from swiftkv_bench.metrics import Objective
 from swiftkv_bench.schema.accuracy import ColumnStatus
 from swiftkv_bench.store import Run
@@ -50,7 +50,7 @@ def analyse(run: Run, objective: Objective | None = None) -> Analysis:
     findings: list[Finding] = []
     if manifest.status != "complete":
         reason = f": {manifest.status_reason}" if manifest.status_reason else ""
-        text = f"The run is {'not finished' if manifest.status == 'running' else 'incomplete'}{reason}."
+        text = sentence(f"The run is {'not finished' if manifest.status == 'running' else 'incomplete'}{reason}")
         findings.append(Finding("run-incomplete", "warning", text, "Give the same command again to resume it."))
     if manifest.plan.accuracy is not None:
         part, notes = analyse_accuracy(manifest, manifest.plan.accuracy, run.items, _statuses(run))

@@ -18,7 +18,7 @@ from swiftkv_bench.analysis.values import (
     Macro,
     Published,
 )
-from swiftkv_bench.checks import Finding, check_answers, check_chance, check_margin, check_unparsed
+from swiftkv_bench.checks import Finding, check_answers, check_chance, check_margin, check_reached, check_unparsed
 from swiftkv_bench.errors import IncomparableError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
@@ -121,6 +121,8 @@ def _column(
             n, cut, open_ended = len(answered.scores), answered.truncated, answered.unfinished
             findings += check_answers(column.name, arm, n=n, truncated=cut, unfinished=open_ended)
     scores = [found.score for found in arms.values() if found.score is not None]
+    for arm, a in arms.items():
+        findings += _present(check_reached(column.name, arm, a.status, a.reason))
     chance = list(_present(check_chance(column.name, column.chance, scores)))
     noise = comparisons.get("noise")
     below = [] if noise is None else list(_present(check_margin(column.name, noise.delta, column.margin)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from swiftkv_bench.checks.finding import Finding
+from swiftkv_bench.checks.finding import Finding, Severity, sentence
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.stats.items import ItemDelta, Score
 from swiftkv_bench.units import percent
@@ -23,6 +23,15 @@ def check_answers(column: str, arm: Arm, *, n: int, truncated: int, unfinished: 
         step = "Read them in the item browser; looping text is a sign of a broken engine."
         found.append(Finding("unfinished-answers", "note", text, step, arm=arm, column=column))
     return found
+
+
+def check_reached(column: str, arm: Arm, status: str, reason: str | None) -> Finding | None:
+    """How far a column got on an arm: `complete`, `incomplete` or `not run`, and why."""
+    if status == "complete":
+        return None
+    severity: Severity = "note" if status == "not run" else "warning"
+    text = sentence(f"{status.capitalize()}: {reason or 'no reason was recorded'}")
+    return Finding("column-not-complete", severity, text, "Resume the run, or give its data.", arm=arm, column=column)
 
 
 def check_unparsed(column: str, arm: Arm, n: int, unparsed: int, reference: int) -> Finding | None:

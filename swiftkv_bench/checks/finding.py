@@ -33,6 +33,11 @@ class Finding:
     trials: int = 1
 
 
+def sentence(text: str) -> str:
+    """The text with its end mark."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def merge(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """One finding for the same code, point, arm, column and severity; it keeps the first text and counts trials."""
     found: dict[tuple[str, str | None, str | None, str | None, str], Finding] = {}

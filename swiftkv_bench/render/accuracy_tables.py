@@ -47,8 +47,7 @@ def _accuracy_row(c: ColumnResult, with_published: bool) -> tuple[Cell, ...]:
         row.append(Cell(MISSING if score is None else f"{score * 100:.2f}"))
     row += _comparison_cells(total, c.column.margin)
     if total is None:
-        reason = next((a.reason for a in c.arms.values() if a.reason), None)
-        row[-2] = Cell("not run" + (f": {reason}" if reason else ""), "quiet")
+        row[-2] = Cell("not run", "quiet")
     if with_published:
         row.append(Cell(wording.published(c.published), "quiet"))
     return tuple(row)

@@ -27,9 +27,11 @@ class GroupedFinding:
 
 def grouped_findings(analysis: Analysis) -> tuple[GroupedFinding, ...]:
     """By code and severity, in the analysis' order; the first one's text stands for all."""
-    groups: dict[tuple[str, str], list[Finding]] = {}
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
     for f in analysis.findings:
-        groups.setdefault((f.severity, f.code), []).append(f)
+        # Reasons differ in kind, not in figures: one does not stand for another.
+        reason = f.message if f.code in ("column-not-complete", "trial-incomplete") else ""
+        groups.setdefault((f.severity, f.code, reason), []).append(f)
     out = []
     for found in groups.values():
         places = tuple(dict.fromkeys(place for f in found if (place := finding_place(f, analysis))))

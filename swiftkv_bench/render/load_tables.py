@@ -43,7 +43,9 @@ def _load_row(p: PointResult) -> tuple[Cell, ...]:
             row.append(Cell(wording.estimate(key, value), "quiet" if not p.valid else "plain"))
         found = p.gains.get(key)
         tone: Tone = "plain"
-        if found is not None and found.interval is not None:
+        # At a set rate, the rate sets the throughput: equal is neither good nor bad.
+        set_by_rate = METRICS[key].better == "higher" and p.point.arrivals.rate is not None
+        if found is not None and found.interval is not None and not set_by_rate:
             tone = "good" if found.interval.low > 1 else "bad" if found.interval.high < 1 else "plain"
         row.append(Cell(units.ratio(found.value if found else None), tone, wording.gain_interval(found)))
     return tuple(row)

@@ -21,6 +21,7 @@ from swiftkv_bench.render.export import export_points, summary_json
 from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.render.markdown import markdown, title
 from swiftkv_bench.render.plots import COLOUR, FIRST, GRID, INK, PAPER, QUIET, Figure, figures
+from swiftkv_bench.render.publication import comma_separated, latex
 from swiftkv_bench.render.summary import statements
 from swiftkv_bench.render.tables import tables
 from swiftkv_bench.render.wording import ARM
@@ -39,12 +40,13 @@ _FIGURES_OF_QUALITY = ("accuracy_difference",)
 
 
 def write_report(analysis: Analysis, folder: Path) -> list[Path]:
-    """Writes report.html, report.md, summary.json, points.csv and .parquet, and figures/ as PNG, SVG and PDF.
+    """Writes report.html, report.md, summary.json, points.csv and .parquet, figures/ and tables/.
 
-    Returns the files written, the page first.
+    Figures are PNG, SVG and PDF, tables CSV and LaTeX. Returns the files written, the page first.
     """
     drawn = figures(analysis, ("svg", "png", "pdf"))
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    for part in ("figures", "tables"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     written = []
     for figure in drawn:
         for suffix, content in figure.files.items():
@@ -56,6 +58,9 @@ def write_report(analysis: Analysis, folder: Path) -> list[Path]:
         "report.md": markdown(analysis, [f"figures/{figure.name}.png" for figure in drawn]),
         "summary.json": summary_json(analysis),
     }
+    for view in tables(analysis):
+        texts[f"tables/{view.key}.csv"] = comma_separated(view)
+        texts[f"tables/{view.key}.tex"] = latex(view)
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
     return [*(folder / name for name in texts), *written, *export_points(analysis, folder)]

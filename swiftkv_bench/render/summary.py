@@ -46,7 +46,8 @@ def _speed(perf: PerfAnalysis) -> Statement:
     ttft, throughput = perf.overall.get("ttft_mean_s"), perf.overall.get("total_throughput")
     if ttft is None and throughput is None:
         why = sorted({p.withheld for p in perf.points if p.withheld is not None})
-        detail = "; ".join(why) if why else f"{len(perf.points)} of {perf.planned_trials} trials were recorded"
+        recorded = sum(a.trials for p in perf.points for a in p.arms.values())
+        detail = "; ".join(why) if why else f"{recorded} of {perf.planned_trials} trials were recorded"
         return Statement(question, "No speed comparison could be made", detail.capitalize() + ".", "open")
     wanted = ((ttft, ("first token", "faster", "slower")), (throughput, ("throughput", "higher", "lower")))
     parts = [_phrase(found, names) for found, names in wanted if found is not None]

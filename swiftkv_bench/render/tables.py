@@ -20,7 +20,7 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
     """Every table of an analysis, in order of reading."""
     found: list[TableView | None] = []
     for perf in analysis.perf:
-        found += [load_table(perf), bound_table(perf), detail_table(perf)]
+        found += [load_table(perf), bound_table(perf), detail_table(perf)] if perf.points else []
     for accuracy in analysis.accuracy:
         found += [accuracy_table(accuracy), origin_table(accuracy), answers_table(accuracy)]
     return tuple(t for t in found if t is not None)

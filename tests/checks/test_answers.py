@@ -8,6 +8,7 @@ from swiftkv_bench.checks import (
     check_answers,
     check_chance,
     check_margin,
+    check_reached,
     check_unparsed,
     merge,
 )  # fmt: skip
@@ -53,3 +54,12 @@ def test_findings_alike_become_one_that_counts_its_trials_worst_first() -> None:
         Finding("a", "note", "first", "next", point="p", arm="baseline", trials=2),
         other,
     )
+
+
+def test_a_column_that_is_not_complete_says_why() -> None:
+    assert check_reached("arc", "baseline", "complete", None) is None
+    found = [check_reached("arc", "baseline", status, "data not present") for status in ("not run", "incomplete")]
+    assert [(f.severity, f.message) for f in found if f is not None] == [
+        ("note", "Not run: data not present."),
+        ("warning", "Incomplete: data not present."),
+    ]
