@@ -9,8 +9,8 @@ from swiftkv_bench.render.cells import TableView
 _SIGNS = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "−": "$-$",
-    "±": r"$\pm$", "≈": r"$\approx$", "≤": r"$\le$", "–": "--", "†": r"$\dagger$", "✗": r"$\times$", "<": "$<$", ">": "$>$",
-    "µ": r"$\mu$", "∞": r"$\infty$", "÷": r"$\div$",
+    "±": r"$\pm$", "≈": r"$\approx$", "≤": r"$\le$", "–": "--", "†": r"$\dagger$", "✗": r"$\times$", "<": "$<$",
+    ">": "$>$", "µ": r"$\mu$", "∞": r"$\infty$", "÷": r"$\div$",
 }  # fmt: skip
 
 
