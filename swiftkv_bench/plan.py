@@ -24,7 +24,6 @@ class Grid:
     requests: int | None
     duration_s: float | None
     warmup_requests: int
-    repeats: int
     shared_prefix: float = 0.0
     prompts: str | None = None
     total_prompt_tokens: int | None = None
@@ -49,18 +48,25 @@ class Grid:
         )
 
 
-def grid_of_suite(suite: PerfSuite) -> Grid:
-    """The grid that a suite file describes."""
-    return Grid(
-        input_len=tuple(Length(mean=n) for n in suite.input_len),
-        output_len=Length(mean=suite.output_len),
-        arrivals=tuple(arrivals_at(rate, suite.process) for rate in suite.rate),
-        requests=suite.requests,
-        duration_s=None,
-        warmup_requests=suite.warmup_requests,
-        repeats=suite.repeats,
-        total_prompt_tokens=suite.total_prompt_tokens,
-    )
+def grids_of_suite(suite: PerfSuite) -> list[Grid]:
+    """The grids that a suite file describes."""
+    return [
+        Grid(
+            input_len=tuple(Length(mean=n) for n in grid.input_len),
+            output_len=Length(mean=grid.output_len),
+            arrivals=tuple(arrivals_at(rate, grid.process) for rate in grid.rate),
+            requests=grid.requests,
+            duration_s=grid.duration_s,
+            warmup_requests=suite.warmup_requests,
+            total_prompt_tokens=grid.total_prompt_tokens,
+        )
+        for grid in suite.grids
+    ]
+
+
+def points_of(grids: Iterable[Grid]) -> list[Point]:
+    """The points of all grids in order, each once."""
+    return list({point.point_id: point for grid in grids for point in grid.points()}.values())
 
 
 def arrivals_at(rate: float, process: str = "poisson", burstiness: float = 1.0) -> Arrivals:
@@ -70,16 +76,23 @@ def arrivals_at(rate: float, process: str = "poisson", burstiness: float = 1.0) 
     return Arrivals.model_validate({"process": process, "rate": rate, "burstiness": burstiness})
 
 
-def plan_perf(grid: Grid, arms: Sequence[Arm], *, seed: int, together: bool, suite: str | None = None) -> PerfPlan:
-    """Orders the trials of a grid.
+def plan_perf(
+    points: Sequence[Point],
+    arms: Sequence[Arm],
+    *,
+    repeats: int,
+    seed: int,
+    together: bool,
+    suite: str | None = None,
+) -> PerfPlan:
+    """Orders the trials of load points, every point of one repeat before the next repeat.
 
     With engines that run together, arms alternate trial by trial. Otherwise they alternate in blocks of
-    the whole grid, with one engine change a repeat.
+    all points, with one engine change a repeat.
     """
-    points = grid.points()
-    seeds = _trial_seeds(seed, len(points), grid.repeats)
+    seeds = _trial_seeds(seed, len(points), repeats)
     trials: list[Trial] = []
-    for repeat in range(grid.repeats):
+    for repeat in range(repeats):
         order = list(arms) if repeat % 2 == 0 else list(reversed(arms))
         if together:
             pairs: Iterable[tuple[int, Arm]] = ((p, arm) for p in range(len(points)) for arm in order)

@@ -1,8 +1,10 @@
 """What a user asks for, checked whole and resolved into engines and a plan before anything starts."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -93,12 +95,18 @@ def perf_plan(
         InputError: a value cannot be used, or a prompt and its answer do not fit a model's context.
     """
     suite = None if load.suite is None else load_perf_suite(load.suite)
-    grid = _grid(load, profile.perf, suite)
+    points = plan.points_of(_grids(load, profile.perf, suite))
     context = min(config.spec.max_model_len for config in engines)
-    for point in grid.points():
+    for point in points:
         _check_fits(point, context)
-    arms = [config.spec.arm for config in engines]
-    return plan.plan_perf(grid, arms, seed=seed, together=together, suite=suite.name if suite else None)
+    return plan.plan_perf(
+        points,
+        [config.spec.arm for config in engines],
+        repeats=load.repeats or (suite.repeats if suite else profile.perf.repeats),
+        seed=seed,
+        together=together,
+        suite=suite.name if suite else None,
+    )
 
 
 def load_perf_suite(name: str) -> PerfSuite:
@@ -121,27 +129,24 @@ def load_perf_suite(name: str) -> PerfSuite:
         raise InputError(f"{path}:{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from e
 
 
-def _grid(load: LoadRequest, defaults: PerfDefaults, suite: PerfSuite | None) -> plan.Grid:
-    base = plan.grid_of_suite(suite) if suite else _default_grid(defaults, load)
-    requests, tokens = base.requests, base.total_prompt_tokens
-    if load.requests is not None or load.duration_s is not None:
-        requests, tokens = load.requests, None
+def _grids(load: LoadRequest, defaults: PerfDefaults, suite: PerfSuite | None) -> list[plan.Grid]:
     if load.duration_s is not None and load.requests is not None:
         raise InputError("--requests and --duration exclude each other; give one")
     if not 0 <= load.shared_prefix < 1:
         raise InputError(f"--shared-prefix {load.shared_prefix:g} is no share; give 0 or more and below 1")
-    return plan.Grid(
-        input_len=tuple(notation.parse_length(t, "--input-len") for t in load.input_len) or base.input_len,
-        output_len=notation.parse_length(load.output_len, "--output-len") if load.output_len else base.output_len,
-        arrivals=_arrivals(load) or base.arrivals,
-        requests=requests,
-        duration_s=load.duration_s,
-        warmup_requests=load.warmup_requests,
-        repeats=load.repeats or base.repeats,
-        shared_prefix=load.shared_prefix,
-        prompts=str(load.prompts) if load.prompts else None,
-        total_prompt_tokens=tokens,
-    )
+    bases = plan.grids_of_suite(suite) if suite else [_default_grid(defaults, load)]
+    asked: dict[str, Any] = {"shared_prefix": load.shared_prefix}
+    if load.input_len:
+        asked["input_len"] = tuple(notation.parse_length(text, "--input-len") for text in load.input_len)
+    if load.output_len:
+        asked["output_len"] = notation.parse_length(load.output_len, "--output-len")
+    if arrivals := _arrivals(load):
+        asked["arrivals"] = arrivals
+    if load.requests is not None or load.duration_s is not None:
+        asked |= {"requests": load.requests, "duration_s": load.duration_s, "total_prompt_tokens": None}
+    if load.prompts:
+        asked["prompts"] = str(load.prompts)
+    return [dataclasses.replace(base, **asked) for base in bases]
 
 
 def _default_grid(defaults: PerfDefaults, load: LoadRequest) -> plan.Grid:
@@ -152,7 +157,6 @@ def _default_grid(defaults: PerfDefaults, load: LoadRequest) -> plan.Grid:
         requests=defaults.requests,
         duration_s=None,
         warmup_requests=load.warmup_requests,
-        repeats=defaults.repeats,
     )
 
 

@@ -74,7 +74,13 @@ class _Execution:
     def all_parts(self) -> None:
         """Accuracy, then load, on one fleet of engines."""
         request = self.request
-        with Fleet(request.engines, self._build, together=request.together, observer=self.observer) as fleet:
+        with Fleet(
+            request.engines,
+            self._build,
+            together=request.together,
+            observer=self.observer,
+            shared_accelerator=bool(provenance.accelerators()),
+        ) as fleet:
             if request.accuracy is not None:
                 arms = request.accuracy.plan.arms
                 for together in [arms] if request.together else [(arm,) for arm in arms]:

@@ -16,9 +16,8 @@ def _plan(repeats: int) -> PerfPlan:
         requests=8,
         duration_s=None,
         warmup_requests=0,
-        repeats=repeats,
     )
-    return plan_perf(grid, ("baseline", "swiftkv"), seed=0, together=True)
+    return plan_perf(grid.points(), ("baseline", "swiftkv"), repeats=repeats, seed=0, together=True)
 
 
 def test_a_trial_is_estimated_by_its_work_when_that_exceeds_its_window() -> None:

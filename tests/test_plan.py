@@ -6,34 +6,34 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftkv_bench.plan import Grid, arrivals_at, plan_perf
+from swiftkv_bench.plan import Grid, arrivals_at, plan_perf, points_of
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import Length
+from swiftkv_bench.schema.perf import Length, Point
 
 ARMS: tuple[Arm, ...] = ("baseline", "swiftkv")
 
 
-def _grid(lengths: int, rates: int, repeats: int) -> Grid:
-    return Grid(
+def _points(lengths: int, rates: int) -> list[Point]:
+    grid = Grid(
         input_len=tuple(Length(mean=100 * (i + 1)) for i in range(lengths)),
         output_len=Length(mean=8),
         arrivals=tuple(arrivals_at(i + 1.0) for i in range(rates)),
         requests=10,
         duration_s=None,
         warmup_requests=0,
-        repeats=repeats,
     )
+    return grid.points()
 
 
 def test_arms_alternate_and_swap_each_repeat_when_engines_run_together() -> None:
-    plan = plan_perf(_grid(1, 1, 2), ARMS, seed=0, together=True)
+    plan = plan_perf(_points(1, 1), ARMS, repeats=2, seed=0, together=True)
     assert [(t.repeat, t.arm) for t in plan.trials] == [
         (0, "baseline"), (0, "swiftkv"), (1, "swiftkv"), (1, "baseline"),
     ]  # fmt: skip
 
 
 def test_one_engine_change_a_repeat_when_engines_run_in_turn() -> None:
-    plan = plan_perf(_grid(2, 2, 3), ARMS, seed=0, together=False)
+    plan = plan_perf(_points(2, 2), ARMS, repeats=3, seed=0, together=False)
     arms = [t.arm for t in plan.trials]
     assert sum(a != b for a, b in itertools.pairwise(arms)) == 3
 
@@ -42,7 +42,7 @@ def test_one_engine_change_a_repeat_when_engines_run_in_turn() -> None:
 def test_every_cell_runs_once_an_arm_and_repeat_with_a_seed_of_its_own(
     lengths: int, rates: int, repeats: int, together: bool, seed: int
 ) -> None:
-    plan = plan_perf(_grid(lengths, rates, repeats), ARMS, seed=seed, together=together)
+    plan = plan_perf(_points(lengths, rates), ARMS, repeats=repeats, seed=seed, together=together)
     assert len({t.trial_id for t in plan.trials}) == len(plan.trials) == lengths * rates * repeats * 2
     seeds: dict[tuple[str, int], set[int]] = {}
     for t in plan.trials:
@@ -59,8 +59,19 @@ def test_a_token_budget_sets_the_number_of_requests() -> None:
         requests=None,
         duration_s=None,
         warmup_requests=0,
-        repeats=1,
         total_prompt_tokens=384_000,
     )
     assert [p.requests for p in grid.points()] == [192, 12]
     assert grid.points()[0].arrivals.process == "all-at-once"
+
+
+def test_a_point_of_two_grids_runs_once() -> None:
+    grid = Grid(
+        input_len=(Length(mean=500),),
+        output_len=Length(mean=8),
+        arrivals=(arrivals_at(1.0),),
+        requests=4,
+        duration_s=None,
+        warmup_requests=0,
+    )
+    assert points_of([grid, grid]) == grid.points()

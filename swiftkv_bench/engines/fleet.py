@@ -15,7 +15,11 @@ RESTARTS = 2
 
 
 class Fleet:
-    """Engines by arm. With `together` all are up from the first use on; otherwise at most one is."""
+    """Engines by arm. With `together` all are up from the first use on; otherwise at most one is.
+
+    Engines that come up together start side by side, but one after the other on a shared accelerator: vLLM
+    sizes its K/V cache by what it sees allocated there while it starts, and would count the other's weights.
+    """
 
     def __init__(
         self,
@@ -24,10 +28,12 @@ class Fleet:
         *,
         together: bool,
         observer: Observer,
+        shared_accelerator: bool = False,
     ) -> None:
         self._configs = {c.spec.arm: c for c in configs}
         self._make = make
         self._together = together
+        self._apart = shared_accelerator and not all(map(_sized, configs))
         self._observer = observer
         self._running: dict[Arm, Engine] = {}
         self._info: dict[Arm, EngineInfo] = {}
@@ -94,12 +100,18 @@ class Fleet:
         self._drop(arm)
 
     def _start(self, arms: Sequence[Arm]) -> None:
-        for arm in arms:
-            engine = self._make(self._configs[arm])
-            self._running[arm] = engine
-            engine.launch()
-        for arm in arms:
-            self._info[arm] = self._running[arm].wait_ready(self._observer)
+        for batch in [[arm] for arm in arms] if self._apart else [arms]:
+            for arm in batch:
+                engine = self._make(self._configs[arm])
+                self._running[arm] = engine
+                engine.launch()
+            for arm in batch:
+                self._info[arm] = self._running[arm].wait_ready(self._observer)
 
     def _drop(self, arm: Arm) -> None:
         self._running.pop(arm).stop()
+
+
+def _sized(config: EngineConfig) -> bool:
+    """Whether the engine's K/V cache has a given size, so that it need not be measured at the start."""
+    return config.spec.kind != "vllm" or "kv-cache-memory-bytes" in config.spec.args

@@ -5,6 +5,7 @@ record of a trial is a `RequestTable`: arrays, one row a request, and the arriva
 metrics are computed from it by `swiftkv_bench.metrics`; nothing here is a summary.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -183,24 +184,38 @@ class PerfPlan(Record):
     trials: tuple[Trial, ...] = Field(description="in order of execution")
 
 
-class PerfSuite(Record):
-    """A grid of load points: `suites/perf/*.yaml`."""
+class SuiteGrid(Record):
+    """Load points of a suite: every input length with every rate."""
 
-    name: str = Field(description="equals the file name")
-    description: str = Field(description="one line")
-    input_len: tuple[Annotated[int, Field(gt=0)], ...] = Field(description="input lengths, tokens")
+    input_len: tuple[Annotated[int, Field(gt=0)], ...] = Field(description="input lengths, tokens", min_length=1)
     output_len: int = Field(256, description="output length, tokens", gt=0)
     process: Literal["poisson", "constant", "gamma"] = Field("poisson", description="arrival process")
-    rate: tuple[Annotated[float, Field(gt=0)], ...] = Field(description="request rates, 1/s; `.inf` sends all at once")
+    rate: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        description="request rates, 1/s; `.inf` sends all at once", min_length=1
+    )
     requests: int | None = Field(None, description="requests a point", gt=0)
+    duration_s: float | None = Field(None, description="instead of requests: arrival window of a point", gt=0)
     total_prompt_tokens: int | None = Field(
         None, description="instead of requests: prompt tokens a point, requests = this / input_len", gt=0
     )
-    repeats: int = Field(3, description="interleaved trials of each arm at each point", gt=0)
-    warmup_requests: int = Field(2, description="requests before each window", ge=0)
 
     @model_validator(mode="after")
-    def _one_size(self) -> "PerfSuite":
-        if (self.requests is None) == (self.total_prompt_tokens is None):
-            raise ValueError("exactly one of requests and total_prompt_tokens is needed")
+    def _one_size(self) -> "SuiteGrid":
+        sizes = [k for k in ("requests", "duration_s", "total_prompt_tokens") if getattr(self, k) is not None]
+        if len(sizes) != 1:
+            raise ValueError(
+                f"exactly one of requests, duration_s and total_prompt_tokens is needed, found {sizes or 'none'}"
+            )
+        if self.duration_s is not None and any(math.isinf(rate) for rate in self.rate):
+            raise ValueError("a window of duration_s needs finite rates; give requests to send all at once")
         return self
+
+
+class PerfSuite(Record):
+    """Load points under a name: `suites/perf/*.yaml`."""
+
+    name: str = Field(description="equals the file name")
+    description: str = Field(description="one line")
+    grids: tuple[SuiteGrid, ...] = Field(description="run one after the other, in this order", min_length=1)
+    repeats: int = Field(3, description="interleaved trials of each arm at each point", gt=0)
+    warmup_requests: int = Field(2, description="requests before each window", ge=0)
