@@ -6,6 +6,7 @@ An item is one document of one task. Prompts, filters and metrics are computed b
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ class Item:
         questions: in the order of lm-eval's instances.
         truncated: a prompt was cut at its left end to fit the context.
         prompt_text: text of the first prompt, continuation included, for reading.
+        choices: what follows the beginning that all questions share, one text a question; empty for generated text.
     """
 
     column: str
@@ -57,6 +59,7 @@ class Item:
     questions: tuple[Question, ...]
     truncated: bool
     prompt_text: str
+    choices: tuple[str, ...]
     target: str
 
     @property
@@ -234,8 +237,19 @@ def _item(column: Column, draft: _Draft, fit: "_Fit") -> Item:
         questions=tuple(question for question, _ in fitted),
         truncated=any(cut for _, cut in fitted),
         prompt_text=context + (continuation or ""),
+        choices=_choices(draft.arguments),
         target=str(draft.lm_eval_task.doc_to_target(draft.document)),
     )
+
+
+def _choices(arguments: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
+    """Where the texts of multiple-choice questions part, at a word's beginning."""
+    texts = [context + continuation for context, continuation in arguments if continuation is not None]
+    if len(texts) < 2:
+        return ()
+    shared = os.path.commonprefix(texts)  # noqa: RUF071 (characters are what is meant)
+    start = max(shared.rfind(" "), shared.rfind("\n")) + 1
+    return tuple(text[start:] for text in texts)
 
 
 @dataclass(frozen=True)

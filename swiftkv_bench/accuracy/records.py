@@ -140,6 +140,7 @@ class Recorder:
             responses=tuple(responses),
             filtered=scored.filtered,
             prompt=item.prompt_text,
+            choices=item.choices,
             prompt_tokens=item.prompt_tokens,
             truncated=item.truncated,
             unfinished=any(

@@ -112,6 +112,9 @@ class ItemRecord(Record):
     responses: tuple[Any, ...] = Field(description="raw: (log-likelihood, is greedy) or generated text")
     filtered: tuple[Any, ...] = Field((), description="what the column's filter made of the responses")
     prompt: str | None = Field(None, description="prompt text of the first request, for reading")
+    choices: tuple[str, ...] = Field(
+        (), description="what each log-likelihood is of: the text after the beginning that all share; for reading"
+    )
     prompt_tokens: int = Field(description="prompt tokens of all requests of the item", ge=0)
     truncated: bool = Field(False, description="a prompt was cut to fit the context")
     unfinished: bool = Field(False, description="generation ended at the token limit")

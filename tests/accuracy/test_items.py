@@ -68,6 +68,17 @@ def test_waves_hold_every_item_once(prompter: Prompter) -> None:
     assert all([i.doc_id for i in wave] == sorted(i.doc_id for i in wave) for wave in waves)
 
 
+def test_choices_are_the_texts_after_what_all_questions_share(prompter: Prompter) -> None:
+    name = "mini_winogrande"
+    [item] = build_items(_mini(name), [(name, 0)], prompter, max_model_len=16384, max_gen_tokens=60)
+    first, second = item.document["option1"], item.document["option2"]
+    rest = item.document["sentence"].split("_")[1].strip()
+    assert item.choices == (f"{first} {rest}", f"{second} {rest}")
+    assert item.prompt_text.endswith(item.choices[0])
+    [generated] = build_items(_mini("mini_arc"), [("mini_arc", 0)], prompter, max_model_len=16384, max_gen_tokens=60)
+    assert generated.choices == ()
+
+
 def _ids(prompter: Prompter, text: str) -> list[int]:
     return prompter.encode([text])[text]
 
