@@ -306,7 +306,8 @@ class _Workers:
         latest = [Progress(0, 0, 0, 0)] * len(self._processes)
         streams = {_pipe(process.stdout).fileno(): i for i, process in enumerate(self._processes)}
         while len(said) < len(streams):
-            ready, _, _ = select.select(list(streams), [], [])
+            # One that has said its word may have ended since; what else it says is for the next wait.
+            ready, _, _ = select.select([fd for fd, i in streams.items() if i not in said], [], [])
             for fd in ready:
                 i = streams[fd]
                 what, value = self._read(i)

@@ -157,6 +157,26 @@ class ClientTelemetry(Record):
     pacer: Literal["timerfd", "loop"] | None = Field(None, description="what wakes the client at due times")
 
 
+class SelfTest(Record):
+    """What the client measured of the fake engine, at a planned load, before a run."""
+
+    rate: float = Field(description="requests per second sent")
+    output_tokens: int = Field(description="tokens of each answer")
+    requests: int = Field(description="requests sent")
+    failed: int = Field(description="requests that failed")
+    send_lateness_p50_s: float = Field(description="sent minus scheduled, median over requests")
+    send_lateness_p90_s: float = Field(description="the same, 90th percentile")
+    token_lag_p50_s: float = Field(description="stamp of a token minus its true time, median over all tokens")
+    token_lag_p99_s: float = Field(description="the same, 99th percentile; the fake engine's own lateness included")
+    engine_lateness_p99_s: float = Field(description="99 % of the fake engine's writes were less late than this")
+    cpu_s_per_1000_tokens: float = Field(description="processor seconds of the client for 1000 tokens")
+    run_queue_delay_s: float | None = Field(None, description="seconds the client waited for a processor")
+    limit_s: float = Field(description="lateness and lag up to which the client holds the load")
+    verdict: Literal["holds", "client-late", "engine-late"] = Field(
+        description="`client-late`: over the limit; `engine-late`: over it by the fake engine's own fault, undecided"
+    )
+
+
 TrialStatus = Literal["complete", "failed", "interrupted"]
 
 
