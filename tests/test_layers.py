@@ -15,6 +15,7 @@ LAYERS = (
     {"stats"},
     {"notation", "store", "provenance", "engines", "load", "accuracy", "embedded", "swiftkv", "checks"},
     {"plan", "request", "resume", "estimate", "budget", "runner", "analysis"},
+    {"regression"},
     {"render"},
     {"cli"},
 )

@@ -1,0 +1,128 @@
+"""`regression.yaml`: what a comparison gates on, with which margins and at which confidence."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from swiftkv_bench.analysis.values import METRICS
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.metrics import Objective
+from swiftkv_bench.notation import parse_slo
+from swiftkv_bench.schema.base import Record
+from swiftkv_bench.schema.engine import Arm
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+ReferenceKind = Literal["baseline run", "accepted run", "baseline arm", "published", "full depth"]
+"""`baseline run`: the same arm of another run. `accepted run`: the same arm of a run accepted under a name.
+`baseline arm`: the original model in the same run. `published`: the published difference of the two models.
+`full depth`: the same weights with every layer run."""
+
+
+class AccuracyPolicy(Record):
+    """Margins of accuracy, shares of one."""
+
+    margin: Share | None = Field(None, description="largest tolerated drop of a column; None: the suite's own margins")
+    columns: dict[str, Share] = Field({}, description="column key -> its margin, before `margin`")
+    macro_margin: Share | None = Field(None, description="of the columns' average; None: the suite's own")
+    flip_margin: Share = Field(0.01, description="flips above the noise floor that are tolerated, share of items")
+    flip_floor: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.01, description="flip rate taken for noise where no A/A answers (--repeat-baseline) were recorded"
+    )
+    unanswered_margin: Share = Field(
+        0.02, description="largest tolerated rise of unparsed and of unfinished answers, share of items"
+    )
+
+
+class PerformancePolicy(Record):
+    """Margins of figures under load, relative."""
+
+    metrics: dict[str, Share] = Field(
+        {"ttft_mean_s": 0.05, "tpot_mean_s": 0.05, "total_throughput": 0.05, "goodput": 0.05},
+        description="metric -> largest tolerated change for the worse, relative; others are not gated",
+    )
+    slo: str | None = Field(None, description="latency targets that goodput counts against, e.g. ttft=2s,tpot=50ms")
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, metrics: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(metrics.keys() - METRICS.keys())
+        if unknown:
+            raise ValueError(f"no metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+        return metrics
+
+    @field_validator("slo")
+    @classmethod
+    def _readable(cls, slo: str | None) -> str | None:
+        if slo is not None:
+            parse_slo(slo)
+        return slo
+
+    @property
+    def objective(self) -> Objective | None:
+        """The targets of `slo`."""
+        if self.slo is None:
+            return None
+        found = parse_slo(self.slo)
+        return Objective(ttft_s=found.get("ttft"), tpot_s=found.get("tpot"), e2e_latency_s=found.get("e2e"))
+
+
+class Policy(Record):
+    """What a comparison gates on. Every field has a default, so that an empty file is a policy."""
+
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="one-sided, of every PASS and FAIL")
+    correction: Literal["holm", "none"] = Field("holm", description="over all FAIL claims of one report")
+    arms: tuple[Arm, ...] = Field(
+        ("swiftkv", "swiftkv-full"), description="arms whose lines decide; lines of others are shown beside them"
+    )
+    references: tuple[ReferenceKind, ...] = Field(
+        ("baseline run", "accepted run", "baseline arm", "published", "full depth"),
+        description="what the candidate is held against, where it is there",
+    )
+    variables: tuple[str, ...] = Field(
+        (), description="keys that are meant to differ, e.g. engine.max-num-batched-tokens; as --allow"
+    )
+    accuracy: AccuracyPolicy = Field(AccuracyPolicy(), description="margins of accuracy")
+    performance: PerformancePolicy = Field(PerformancePolicy(), description="margins under load")
+
+    @property
+    def alpha(self) -> float:
+        """One-sided level of every claim."""
+        return 1 - self.confidence
+
+
+def load_policy(path: Path | None) -> Policy:
+    """The policy of a file; the default one without.
+
+    Raises:
+        InputError: the file is missing or says something that a policy has not; the message names the key.
+    """
+    if path is None:
+        return Policy()
+    try:
+        value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"cannot read --policy {path}: {e.strerror}; give a YAML file, or leave it out") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise InputError(f"--policy {path} is no YAML: {_one_line(e)}") from e
+    if value is not None and not isinstance(value, dict):
+        raise InputError(f"--policy {path} holds a {type(value).__name__}; write `key: value` lines")
+    try:
+        return Policy.model_validate(value or {})
+    except ValidationError as e:
+        raise InputError(_sentence(path, e)) from e
+
+
+def _sentence(path: Path, error: ValidationError) -> str:
+    detail = error.errors()[0]
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        return f"{path}:{key} is no key of a policy; docs/regression.md lists them"
+    found = f", found {detail['input']!r}" if not isinstance(detail["input"], dict) else ""
+    return f"{path}:{key}: {detail['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
