@@ -26,7 +26,8 @@ Role = Literal["primary", "guard", "shown"]
 
 Family = Literal["score", "flips", "answers", "overall", "cell"]
 """What lines are corrected together, each kind with an equal share of the error rate. `score`: columns and their
-average. `flips`: items that changed sides, against the noise floor. `answers`: unparsed and unfinished answers. `overall`: a metric's geometric mean over the load points. `cell`: a metric at one load point."""
+average. `flips`: items that changed sides, against the noise floor. `answers`: unparsed and unfinished answers.
+`overall`: a metric's geometric mean over the load points. `cell`: a metric at one load point."""
 
 
 class Side(Record):
@@ -87,11 +88,10 @@ class Flips(Record):
 class Line(Record):
     """One claim: a figure of the candidate against a reference, its uncertainty and the verdict.
 
-        `effect` is candidate − reference, share of one (`scale` difference), or candidate / reference (`scale` ratio). The
-        bounds and `limit` are on the same scale, so that a picture of them shows the verdict: the claim "not worse than
-        the margin" is PASS when the bounds lie whole on the good side of `limit`, FAIL when on the bad side and still after
-    the correction (`p_fail_corrected`). Flips FAIL when they are more than noise (bounds above 0) and the effect is beyond
-    `limit`.
+    `effect` is candidate − reference, share of one (`scale` difference), or candidate / reference (`scale` ratio).
+    The bounds and `limit` are on the same scale, so that a picture of them shows the verdict: "not worse than the
+    margin" is PASS when the bounds lie whole on the good side of `limit`, FAIL when on the bad side and the
+    corrected p agrees. Flips FAIL when they are more than noise (bounds above 0) and the effect is beyond `limit`.
     """
 
     line_id: str = Field(description="stable name, e.g. accuracy/gsm8k/score/swiftkv/baseline run")
