@@ -162,7 +162,7 @@ def _taken(
     trial = _Trial(
         repeat=record.trial.repeat,
         check=check,
-        figures=_figures(m),
+        figures=trial_figures(m),
         latencies=latencies,
         itl=m.gaps.chunks,
         itl_per_token=m.gaps.tokens,
@@ -174,7 +174,7 @@ def _taken(
     return trial, check.findings
 
 
-def _figures(m: TrialMetrics) -> dict[str, float]:
+def trial_figures(m: TrialMetrics) -> dict[str, float]:
     """Metric key -> figure of one trial, where it has one."""
     out: dict[str, float | None] = {}
     for key, metric in METRICS.items():

@@ -65,12 +65,20 @@ def non_inferiority(delta: ItemDelta, margin: float, alpha: float = ALPHA) -> No
     return NonInferiority(verdict, margin, alpha, low, high, p_fail, needed)
 
 
-def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's step-down adjusted p values, in the order given (Holm 1979)."""
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> tuple[float, ...]:
+    """Holm's step-down adjusted p values, in the order given (Holm 1979, weighted form in section 3.3).
+
+    A claim with adjusted p <= α is made; the chance of any false claim is then at most α, whatever the dependence.
+
+    Args:
+        weights: positive shares of α, one a value; None for equal ones. Only their ratios matter.
+    """
+    w = [1.0] * len(p_values) if weights is None else list(weights)
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i] / w[i])
     adjusted, running = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        remaining = math.fsum(w[i] for i in order[rank:])
+        running = max(running, min(1.0, remaining / w[index] * p_values[index]))
         adjusted[index] = running
     return tuple(adjusted)
 

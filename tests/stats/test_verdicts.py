@@ -69,6 +69,12 @@ def test_holm_steps_down() -> None:
     assert holm([]) == ()
 
 
+def test_weighted_holm_gives_each_claim_its_share() -> None:
+    # 0.01/3 and 0.02/1 of a total weight 4; the first takes 4/3 · 0.01, then 1/1 · 0.02 remains.
+    assert holm([0.01, 0.02], [3.0, 1.0]) == pytest.approx((4 / 3 * 0.01, 0.02))
+    assert holm([0.01, 0.02], [7.0, 7.0]) == pytest.approx(holm([0.01, 0.02]))
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_lies_between_raw_and_bonferroni(p: list[float]) -> None:
     for raw, adjusted in zip(p, holm(p), strict=True):

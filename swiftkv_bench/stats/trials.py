@@ -1,0 +1,123 @@
+"""Ratio of a candidate's trials to a reference's, held against a limit: one-sided bounds and p.
+
+Works on logs of trial means, so that a ratio and its inverse are treated alike. With three to five trials a bootstrap
+of them undercovers (it cannot leave their range) and the smallest p of a permutation test is 1/20 (three against
+three) or 1/32 (five signs): both too coarse for a corrected claim. Student's t on the logs has the right error rate
+when log-ratios are near normal; `benchmarks/gate_calibration.py` measures it on recorded trials.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from swiftkv_bench.schema.perf import Float
+from swiftkv_bench.stats.items import ALPHA, POWER
+
+
+@dataclass(frozen=True)
+class LogRatio:
+    """Mean of log(candidate / reference).
+
+    Attributes:
+        value: on the log scale; exp(value) is a ratio of geometric means.
+        stderr: None with one trial on a side.
+        n: pairs, or trials of the smaller side.
+        df: degrees of freedom of `stderr`.
+    """
+
+    value: float
+    stderr: float | None
+    n: int
+    df: float
+    paired: bool
+
+    @property
+    def ratio(self) -> float:
+        """candidate / reference."""
+        return math.exp(self.value)
+
+    def bounds(self, alpha: float = ALPHA) -> tuple[float, float] | None:
+        """One-sided bounds of the ratio, level `alpha` each; None without a standard error."""
+        if self.stderr is None:
+            return None
+        half = float(stats.t.ppf(1 - alpha, self.df)) * self.stderr
+        return math.exp(self.value - half), math.exp(self.value + half)
+
+    def p_at_most(self, ratio: float) -> float | None:
+        """One-sided p of "the true ratio is at most `ratio`": small means it is above; None without an error."""
+        return self._tail(math.log(ratio) - self.value)
+
+    def p_at_least(self, ratio: float) -> float | None:
+        """One-sided p of "the true ratio is at least `ratio`": small means it is below; None without an error."""
+        return self._tail(self.value - math.log(ratio))
+
+    def _tail(self, away: float) -> float | None:
+        if self.stderr is None:
+            return None
+        return float(stats.t.cdf(away / self.stderr, self.df)) if self.stderr > 0 else float(away >= 0)
+
+    def n_to_decide(self, limit: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
+        """Trials a side that decide against `limit` if the ratio is the one seen; None on the limit or without error.
+
+        Searches the smallest n with (t(1 − α) + t(power)) · stderr · √(n now / n) within the distance.
+        """
+        distance = abs(self.value - math.log(limit))
+        if not self.stderr or distance == 0:
+            return None
+        each = self.stderr * math.sqrt(self.n)
+        sizes: list[int] = [*range(max(2, self.n + 1), 200), *(200 * 2**i for i in range(12))]
+        for n in sizes:
+            df = self.df / max(1, self.n - 1) * (n - 1)
+            if float(stats.t.ppf(1 - alpha, df) + stats.t.ppf(power, df)) * each / math.sqrt(n) <= distance:
+                return n
+        return None
+
+
+def paired_log_ratio(candidate: Sequence[float], reference: Sequence[float]) -> LogRatio | None:
+    """Of trials that share schedule and prompts pair by pair; None without a pair or with a value <= 0.
+
+    Raises:
+        ValueError: the sides differ in length.
+    """
+    if len(candidate) != len(reference):
+        raise ValueError(f"{len(candidate)} candidate trials cannot pair with {len(reference)} reference trials")
+    logs = _logs(candidate, reference)
+    return None if logs is None else mean_log(logs[0] - logs[1])
+
+
+def mean_log(logs: Sequence[float] | Float) -> LogRatio:
+    """Of the log-ratios of pairs."""
+    x = np.asarray(logs, dtype=float)
+    n = len(x)
+    stderr = float(x.std(ddof=1) / math.sqrt(n)) if n > 1 else None
+    return LogRatio(float(x.mean()), _no_dust(stderr), n, n - 1.0, paired=True)
+
+
+def unpaired_log_ratio(candidate: Sequence[float], reference: Sequence[float]) -> LogRatio | None:
+    """Of trials that do not pair, Welch; None without a trial on a side or with a value <= 0."""
+    logs = _logs(candidate, reference)
+    if logs is None:
+        return None
+    c, r = logs
+    value, n = float(c.mean() - r.mean()), min(len(c), len(r))
+    if n < 2:
+        return LogRatio(value, None, n, 0.0, paired=False)
+    vc, vr = float(c.var(ddof=1)) / len(c), float(r.var(ddof=1)) / len(r)
+    total = vc + vr
+    df = total**2 / (vc**2 / (len(c) - 1) + vr**2 / (len(r) - 1)) if total > 0 else len(c) + len(r) - 2.0
+    return LogRatio(value, _no_dust(math.sqrt(total)), n, df, paired=False)
+
+
+def _logs(candidate: Sequence[float], reference: Sequence[float]) -> list[Float] | None:
+    sides = [np.asarray(side, dtype=float) for side in (candidate, reference)]
+    if any(len(side) == 0 or (side <= 0).any() for side in sides):
+        return None
+    return [np.log(side) for side in sides]
+
+
+def _no_dust(stderr: float | None) -> float | None:
+    """Rounding of equal values is no spread."""
+    return 0.0 if stderr is not None and stderr < 1e-12 else stderr
