@@ -7,7 +7,7 @@ started again up to a bound; what could not be measured is recorded as such and 
 from time import perf_counter
 from typing import Any
 
-from swiftkv_bench import provenance
+from swiftkv_bench import integrity, provenance
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
 from swiftkv_bench.budget import Budget
@@ -68,8 +68,11 @@ class _Execution:
         self.left_out = 0
 
     def update(self, **changes: Any) -> None:
-        """Replaces fields of the manifest on disk."""
+        """Replaces fields of the manifest on disk; a run that ends gets its checksums."""
+        integrity.unseal(self.run.path)
         self.run = self.run.write_manifest(self.run.manifest.model_copy(update=changes))
+        if changes.get("status", "running") != "running":
+            integrity.seal(self.run.path)
 
     def all_parts(self) -> None:
         """Accuracy, then load, on one fleet of engines."""

@@ -8,6 +8,7 @@
     <run>/items.jsonl             one accuracy item a line, appended
     <run>/journal/                raw responses while an accuracy run is under way
     <run>/logs/<arm>.log          engine logs
+    <run>/checksums.json          of every record, while the run has ended (`integrity`)
     <run>/report/                 rendered; can be made again from the rest
 """
 

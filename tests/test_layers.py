@@ -13,7 +13,7 @@ LAYERS = (
     {"schema"},
     {"metrics", "roofline"},
     {"stats"},
-    {"notation", "store", "provenance", "engines", "load", "accuracy", "embedded", "swiftkv", "checks"},
+    {"notation", "store", "integrity", "provenance", "engines", "load", "accuracy", "embedded", "swiftkv", "checks"},
     {"plan", "request", "resume", "estimate", "budget", "runner", "analysis"},
     {"regression"},
     {"render"},

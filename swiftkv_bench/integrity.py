@@ -1,0 +1,72 @@
+"""Checksums of a finished run folder: `checksums.json`, written when a run ends and taken away when it goes on.
+
+Guards against truncated copies and edited records, not against an adversary. Comparisons check it; reports do not, so
+that a damaged run can still be looked at.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.base import SCHEMA_VERSION, Record
+from swiftkv_bench.store import write_atomic
+
+NAME = "checksums.json"
+_RECORDS = ("manifest.json", "columns.json", "items.jsonl", "trials/*.json", "trials/*.npz")
+
+
+class Checksums(Record):
+    """SHA-256 of every record of a run folder."""
+
+    schema_version: int = Field(SCHEMA_VERSION, description="version of the run folder's format")
+    files: dict[str, str] = Field(description="file, relative to the run folder -> SHA-256, hex")
+
+
+def seal(folder: Path) -> None:
+    """Writes the checksums of all records."""
+    found = Checksums(files=_checksums(folder))
+    write_atomic(folder / NAME, (json.dumps(found.model_dump(mode="json"), indent=1) + "\n").encode())
+
+
+def unseal(folder: Path) -> None:
+    """Takes the checksums away before records change."""
+    (folder / NAME).unlink(missing_ok=True)
+
+
+def verify(folder: Path) -> bool:
+    """Whether the folder has checksums; when it has, they hold.
+
+    Raises:
+        InputError: a record is missing, was added, or has another checksum; the message names it.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return False
+    try:
+        recorded = Checksums.model_validate_json(path.read_bytes()).files
+    except (OSError, ValidationError) as e:
+        raise InputError(f"{path} is not a list of checksums; restore the original run folder") from e
+    found = _checksums(folder)
+    for name in sorted(recorded.keys() | found.keys()):
+        if name not in found:
+            raise InputError(f"{folder / name} is missing; restore the original run folder")
+        if name not in recorded:
+            raise InputError(f"{folder / name} was added after the run ended; restore the original run folder")
+        if recorded[name] != found[name]:
+            raise InputError(
+                f"{folder / name} was truncated or edited (checksum differs); restore the original run folder"
+            )
+    return True
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for pattern in _RECORDS for path in folder.glob(pattern))
+    return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
