@@ -1,5 +1,6 @@
 """From recorded trials to load points: figures with intervals over trials, gains of paired trials, bounds."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -31,14 +32,13 @@ from swiftkv_bench.metrics import (
 )
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
-from swiftkv_bench.schema.perf import Float, PerfPlan, Point, RequestStatus, RequestTable, TrialRecord
+from swiftkv_bench.schema.perf import UNPACED, Float, PerfPlan, Point, RequestStatus, RequestTable, TrialRecord
 from swiftkv_bench.stats.intervals import mean_interval, quantile_interval, share_interval
 from swiftkv_bench.stats.ratios import Ratio, geometric_mean, paired_ratio
 
 SAMPLE = 2_000
 """Requests an arm and point kept for a scatter."""
 
-_UNPACED = ("all-at-once", "closed-loop")
 _POOLED = ("ttft_s", "tpot_s", "e2e_latency_s", "ttft_from_schedule_s")
 
 
@@ -112,9 +112,7 @@ def analyse_perf(
         kept, found = _taken(record, table, objective)
         cell.trials += [kept] if kept is not None else []
         findings += found
-    points: dict[str, Point] = {}
-    for trial in plan.trials:
-        points.setdefault(trial.point.point_id, trial.point)
+    points = {trial.point.point_id: trial.point for trial in sorted(plan.trials, key=lambda t: _place(t.point))}
     bounds = _Bounds.of(manifest)
     results = []
     for point_id, point in points.items():
@@ -134,6 +132,12 @@ def analyse_perf(
         objective=objective,
     )
     return analysis, findings
+
+
+def _place(point: Point) -> tuple[bool, float, float, float]:
+    """Order of display: what has no rate, by input length and concurrency; then rates, by input length."""
+    a = point.arrivals
+    return a.process not in UNPACED, point.input_len.mean, point.output_len.mean, a.rate or a.concurrency or math.inf
 
 
 def _keep_valid(cells: Sequence[_Cell]) -> None:
@@ -167,7 +171,7 @@ def _taken(
         itl=m.gaps.chunks,
         itl_per_token=m.gaps.tokens,
         server=server,
-        joule_per_token=_joule_per_token(record, m),
+        joule_per_token=_joule_per_token(record, m, server),
         sample=_sample(table, m, record.trial.repeat),
         counts=_Counts(m.requests, m.ok, m.good, m.failures),
     )
@@ -186,12 +190,15 @@ def trial_figures(m: TrialMetrics) -> dict[str, float]:
     return {key: value for key, value in out.items() if value is not None}
 
 
-def _joule_per_token(record: TrialRecord, m: TrialMetrics) -> float | None:
-    joules = record.telemetry.get("energy_j")
-    if not isinstance(joules, int | float) or m.output_tokens is None:
-        return None
-    tokens = m.prompt_tokens + m.output_tokens
-    return joules / tokens if tokens else None
+def _joule_per_token(record: TrialRecord, m: TrialMetrics, server: ServerMetrics) -> float | None:
+    """Energy / tokens of prompt and output over the same time: as the server counts, since load beyond the measured
+    requests costs energy too; without its counters those of finished requests."""
+    joules = None if record.telemetry is None else record.telemetry.energy_j
+    if server.prompt_tokens is not None and server.output_tokens is not None:
+        tokens = server.prompt_tokens + server.output_tokens
+    else:
+        tokens = 0 if m.output_tokens is None else m.prompt_tokens + m.output_tokens
+    return joules / tokens if joules is not None and tokens else None
 
 
 def _sample(table: RequestTable, m: TrialMetrics, repeat: int) -> Sample:
@@ -377,7 +384,7 @@ def _overall(points: Sequence[PointResult]) -> dict[str, Overall]:
         gains = [
             p.gains[key]
             for p in points
-            if key in p.gains and (metric.latency is not None or p.point.arrivals.process in _UNPACED)
+            if key in p.gains and (metric.latency is not None or p.point.arrivals.process in UNPACED)
         ]
         values = [gain.value for gain in gains]
         mean = geometric_mean(values)

@@ -24,6 +24,7 @@ from swiftkv_bench.analysis.values import (
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.wording import ARM
 from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.perf import UNPACED
 from swiftkv_bench.stats.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -390,7 +391,7 @@ def _compared(a: PointArm) -> bool:
 
 
 def _unpaced(p: PointResult) -> bool:
-    return p.point.arrivals.process in ("all-at-once", "closed-loop")
+    return p.point.arrivals.process in UNPACED
 
 
 def _input_text(p: PointResult) -> str:
