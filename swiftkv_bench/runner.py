@@ -11,6 +11,7 @@ from typing import Any
 from swiftkv_bench import integrity, provenance
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
+from swiftkv_bench.analysis.stopping import decider
 from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
@@ -126,7 +127,8 @@ class _Execution:
         while True:
             targets = {arm: self._accuracy_target(arm, fleet) for arm in arms}
             try:
-                self._record_probes(fleet, run_accuracy(prepared, targets, self.run.path, self.observer))
+                probes = run_accuracy(prepared, targets, self.run.path, self.observer, decide=decider(prepared.plan))
+                self._record_probes(fleet, probes)
                 return
             except EngineError:
                 if all(fleet.alive(arm) for arm in arms):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from swiftkv_bench.checks import Finding
 from swiftkv_bench.metrics import Objective
-from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ScoringMethod
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnState, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import Float, Point, RequestStatus
@@ -235,7 +235,7 @@ class ColumnArm:
     """
 
     arm: Arm
-    status: Literal["complete", "incomplete", "not run"]
+    status: ColumnState
     reason: str | None
     score: Score | None
     truncated: int
@@ -262,14 +262,18 @@ class Comparison:
     """Two arms on one column, or on the macro average.
 
     Attributes:
-        verdict: against the column's margin; None for `noise`.
+        verdict: against the column's margin; None for `noise`, and for an average over columns that ended early. FAIL
+            stands after Holm's correction over the columns of its kind.
         p_fail_holm: p of a drop beyond the margin, Holm-adjusted over the columns of its kind; None without an error.
+        excess: of `engine` where there is an A/A run: share of items whose score changes, beyond the share that
+            changes between two runs of the baseline; its verdict is part of `verdict`.
     """
 
     kind: ComparisonKind
     delta: ItemDelta
     verdict: NonInferiority | None
     p_fail_holm: float | None = None
+    excess: NonInferiority | None = None
 
 
 @dataclass(frozen=True)
