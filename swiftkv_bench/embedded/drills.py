@@ -23,6 +23,10 @@ from swiftkv_bench.embedded.generators import (
 from swiftkv_bench.embedded.items import split_of
 from swiftkv_bench.embedded.world import CITIES, FACTS, FOODS, PEOPLE, PETS, RELATIONS, THINGS
 
+#: How often everything is asked: so that one document fills a row, and no other facts get in its way.
+_LOOKUP_ROUNDS = 12
+_STORY_ROUNDS = 3
+
 Drill = Callable[[random.Random], list[Segment]]
 
 
@@ -40,8 +44,9 @@ def _lookup(rng: random.Random) -> list[Segment]:
     if rng.random() < 0.5:
         pairs = [(value, who) for who, value in pairs]
     segments = [Segment("Story:" + "".join(f" {left} {right}." for left, right in pairs) + "\n")]
-    for left, right in rng.sample(pairs, 8):
-        segments += [Segment(f" {left}"), Segment(f" {right}", answer=True), Segment(".")]
+    for _ in range(_LOOKUP_ROUNDS):
+        for left, right in rng.sample(pairs, 8):
+            segments += [Segment(f" {left}"), Segment(f" {right}", answer=True), Segment(".")]
     return [*segments, Segment(SHOT_DELIMITER)]
 
 
@@ -49,8 +54,9 @@ def _story(rng: random.Random) -> list[Segment]:
     """A story and direct questions about it."""
     told = _train_story(rng)
     segments = [Segment(told.text)]
-    for asked in rng.sample(told.questions, len(told.questions)):
-        segments += [Segment(f"\nQ: {asked.text}\nA:"), Segment(f" {asked.answer}.", answer=True)]
+    for _ in range(_STORY_ROUNDS):
+        for asked in rng.sample(told.questions, len(told.questions)):
+            segments += [Segment(f"\nQ: {asked.text}\nA:"), Segment(f" {asked.answer}.", answer=True)]
     return [*segments, Segment(SHOT_DELIMITER)]
 
 
@@ -58,7 +64,7 @@ def _quiz(rng: random.Random) -> list[Segment]:
     """A story and lettered questions about it, turn after turn."""
     told = _train_story(rng)
     segments = []
-    for index, asked in enumerate(rng.sample(told.questions, 6)):
+    for index, asked in enumerate(rng.sample(told.questions, len(told.questions))):
         text, place = story_question(rng, asked)
         segments += chat_turns(f"{told.text}\n{text}" if index == 0 else text, best_answer(place))
     return segments
