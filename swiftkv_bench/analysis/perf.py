@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from swiftkv_bench import roofline
+from swiftkv_bench.analysis.bounds import Bounds, most_running, reached
 from swiftkv_bench.analysis.values import (
     METRICS,
-    Bound,
     Breakdown,
     Estimate,
     Gain,
@@ -63,6 +62,7 @@ class _Trial:
     itl: GapHistogram
     itl_per_token: GapHistogram
     server: ServerMetrics
+    peaks: dict[str, float]
     joule_per_token: float | None
     sample: Sample
     counts: _Counts
@@ -113,7 +113,7 @@ def analyse_perf(
         cell.trials += [kept] if kept is not None else []
         findings += found
     points = {trial.point.point_id: trial.point for trial in sorted(plan.trials, key=lambda t: _place(t.point))}
-    bounds = _Bounds.of(manifest)
+    bounds = Bounds.of(manifest)
     results = []
     for point_id, point in points.items():
         measured = {arm: cells[point_id, arm] for arm in _arms(plan) if (point_id, arm) in cells}
@@ -171,6 +171,7 @@ def _taken(
         itl=m.gaps.chunks,
         itl_per_token=m.gaps.tokens,
         server=server,
+        peaks={} if record.telemetry is None else record.telemetry.server_peaks,
         joule_per_token=_joule_per_token(record, m, server),
         sample=_sample(table, m, record.trial.repeat),
         counts=_Counts(m.requests, m.ok, m.good, m.failures),
@@ -299,7 +300,7 @@ def _thinned(trials: Sequence[_Trial]) -> Sample:
 
 
 def _point_result(
-    point: Point, arms: dict[Arm, PointArm], cells: Mapping[tuple[str, Arm], _Cell], bounds: "_Bounds"
+    point: Point, arms: dict[Arm, PointArm], cells: Mapping[tuple[str, Arm], _Cell], bounds: Bounds
 ) -> PointResult:
     withheld = _withheld(arms)
     gains: dict[str, Gain] = {}
@@ -312,7 +313,10 @@ def _point_result(
             for key, gain in found.items()
             if gain is not None and key != "achieved_rate" and not (saturated and METRICS[key].better == "lower")
         }
-    return PointResult(point, arms, gains, withheld, bounds.at(point))
+    base = cells.get((point.point_id, "baseline"))
+    running = None if base is None else most_running([t.peaks for t in base.used])
+    bound = bounds.at(point, arms.get("baseline"), running)
+    return PointResult(point, arms, gains, withheld, bound, reached(gains, bound))
 
 
 def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:
@@ -339,34 +343,6 @@ def _gain(key: str, reference: _Cell, candidate: _Cell) -> Gain | None:
         return None
     by_repeat = {i: a / b for i, a, b in zip(repeats, c, r, strict=True)}
     return Gain(found.value, found.interval, found.n, found.p, found.method, by_repeat)
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    """Model configurations of the two arms, where they are known."""
-
-    baseline: Mapping[str, object] | None
-    swiftkv: Mapping[str, object] | None
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> "_Bounds":
-        known = {spec.arm: spec.architecture for spec in manifest.engines}
-        return cls(known.get("baseline"), known.get("swiftkv"))
-
-    def at(self, point: Point) -> Bound | None:
-        """At the mean lengths of a point; a shared prefix counts as computed."""
-        if self.baseline is None or self.swiftkv is None:
-            return None
-        inputs, outputs = round(point.input_len.mean), max(1, round(point.output_len.mean))
-        whole = [_request_flops(config, inputs, outputs) for config in (self.baseline, self.swiftkv)]
-        return Bound(roofline.prefill_bound(self.baseline, self.swiftkv, inputs), whole[0] / whole[1])
-
-
-def _request_flops(config: Mapping[str, object], inputs: int, outputs: int) -> float:
-    """Prefill and the outputs − 1 decode steps; decode FLOPs are linear in the context, so its mean suffices."""
-    steps = outputs - 1
-    context = inputs + outputs // 2
-    return roofline.prefill_flops(config, inputs) + steps * roofline.decode_flops(config, context)
 
 
 def _point_findings(point_id: str, arms: Mapping[Arm, PointArm]) -> list[Finding]:

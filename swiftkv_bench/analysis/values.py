@@ -153,15 +153,19 @@ class PointArm:
 
 @dataclass(frozen=True)
 class Bound:
-    """Largest gain that the model's arithmetic allows at a point.
+    """Largest gain that arithmetic allows at a point, at equal batch.
 
     Attributes:
         ttft: of TTFT without queueing: prefill FLOPs of the baseline / of SwiftKV.
-        throughput: of whole requests: FLOPs of prompt and output of the baseline / of SwiftKV.
+        throughput: of whole requests; None where requests came at a set rate, which then sets the throughput.
+        prefill_share: share of the baseline's time that gains `ttft` in `throughput`; the rest gains nothing.
+        basis: what that share comes from, one phrase.
     """
 
     ttft: float
-    throughput: float
+    throughput: float | None
+    prefill_share: float | None
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ class PointResult:
         gains: metric key -> gain of `swiftkv` over `baseline`; empty when an arm is absent or invalid.
         withheld: why `gains`, or its latencies, are missing; None when nothing is.
         bound: None when a model's dimensions are not known.
+        reached: metric key -> gain / bound, where there is one; above 1 a queue made the gain larger.
     """
 
     point: Point
@@ -179,6 +184,7 @@ class PointResult:
     gains: dict[str, Gain]
     withheld: str | None
     bound: Bound | None
+    reached: dict[str, float] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
