@@ -11,7 +11,9 @@ from types import FrameType
 import typer
 
 from swiftkv_bench.cli.accuracy import command as accuracy
+from swiftkv_bench.cli.baseline import app as baseline
 from swiftkv_bench.cli.bench import command as bench
+from swiftkv_bench.cli.compare import command as compare
 from swiftkv_bench.cli.doctor import command as doctor
 from swiftkv_bench.cli.perf import command as perf
 from swiftkv_bench.cli.report import command as report
@@ -30,6 +32,8 @@ app.command("bench")(bench)
 app.command("accuracy")(accuracy)
 app.command("perf")(perf)
 app.command("report")(report)
+app.command("compare")(compare)
+app.add_typer(baseline, name="baseline")
 app.command("doctor")(doctor)
 
 

@@ -1,0 +1,79 @@
+"""From the flags of `compare` to its report and exit code."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from swiftkv_bench import redaction
+from swiftkv_bench.errors import InconclusiveError, InputError, RegressionError
+from swiftkv_bench.regression.baselines import find
+from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
+from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.regression.policy import Policy, load_policy
+from swiftkv_bench.render.comparison import terminal
+from swiftkv_bench.stats.verdicts import Verdict
+
+DEFAULT = Path("regression.yaml")
+
+
+def run(sides: tuple[str, ...], policy: Path | None, allow: tuple[str, ...], root: Path, *, as_json: bool) -> None:
+    """Compares and prints.
+
+    Raises:
+        InputError: the sides cannot be read or must not be compared.
+        RegressionError: a line got worse.
+        InconclusiveError: the data cannot decide.
+    """
+    if len(sides) > 2:
+        raise InputError(f"compare takes one run or two, found {len(sides)}: {' '.join(sides)}")
+    source = policy if policy is not None else DEFAULT if DEFAULT.exists() else None
+    found = compared(sides, load_policy(source), None if source is None else str(source), allow, root)
+    if as_json:
+        print(found.model_dump_json(indent=1))
+    else:
+        terminal(found, Console(width=None if sys.stdout.isatty() else 140))
+    conclude(found)
+
+
+def compared(
+    sides: tuple[str, ...], policy: Policy, source: str | None, allow: tuple[str, ...], root: Path
+) -> RunComparison:
+    """The comparison of one or two sides as named on the command line.
+
+    Raises:
+        InputError: as `run`.
+    """
+    request = Request(
+        policy=policy,
+        policy_source=source,
+        allow=allow,
+        command=redaction.redact_command(["swiftkv-bench", *sys.argv[1:]]),
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    baseline = find(sides[0], root, policy)
+    if len(sides) == 1:
+        return compare_arms(baseline, request)
+    if policy.performance.slo is None and baseline.objective is not None:
+        # The candidate's goodput is counted as the accepted run's was.
+        policy = policy.with_slo(baseline.objective)
+    return compare_runs(baseline, find(sides[1], root, policy), request)
+
+
+def conclude(found: RunComparison) -> None:
+    """Turns the overall verdict into the exit code.
+
+    Raises:
+        RegressionError, InconclusiveError: as `run`.
+    """
+    if found.verdicts.overall is Verdict.FAIL:
+        failed = found.failed
+        names = "; ".join(f"{line.title} ({line.candidate_arm}, {line.where})" for line in failed[:3])
+        more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
+        raise RegressionError(f"FAIL: worse than {found.baseline.label}: {names}{more}")
+    if found.verdicts.overall is Verdict.INCONCLUSIVE:
+        raise InconclusiveError(
+            "INCONCLUSIVE: nothing got worse beyond doubt, and not all of it is within the margins; the table says how "
+            "many items or trials would decide"
+        )

@@ -1,0 +1,226 @@
+"""Lines under load: a metric at each load point over trials, and its geometric mean over the points."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from swiftkv_bench.analysis.values import METRICS, Metric
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.regression.comparison import Bounds, Family, Line, Role
+from swiftkv_bench.regression.evidence import Evidence, TrialFigures
+from swiftkv_bench.regression.pairs import Pair
+from swiftkv_bench.regression.policy import Policy
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.perf import Point
+from swiftkv_bench.stats.trials import LogRatio, mean_log, paired_log_ratio, unpaired_log_ratio
+from swiftkv_bench.stats.verdicts import Verdict
+
+UNPACED = ("all-at-once", "closed-loop")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One load point on both sides: repeat -> valid trial.
+
+    Attributes:
+        paired: trials of the same repeat share schedule and prompts.
+        saturated: (reference, candidate): requests came faster than they were answered in half of the trials.
+    """
+
+    point: Point
+    reference: Mapping[int, TrialFigures]
+    candidate: Mapping[int, TrialFigures]
+    paired: bool
+    saturated: tuple[bool, bool]
+
+    def figures(self, metric: str) -> tuple[dict[int, float], dict[int, float]]:
+        """Repeat -> figure of either side; of common repeats alone where trials pair."""
+        sides = [
+            {i: t.figures[metric] for i, t in trials.items() if metric in t.figures}
+            for trials in (self.reference, self.candidate)
+        ]
+        if self.paired:
+            common = sides[0].keys() & sides[1].keys()
+            sides = [{i: side[i] for i in sorted(common)} for side in sides]
+        return sides[0], sides[1]
+
+    def ratio(self, metric: str) -> LogRatio | None:
+        """candidate / reference."""
+        r, c = (list(side.values()) for side in self.figures(metric))
+        return paired_log_ratio(c, r) if self.paired else unpaired_log_ratio(c, r)
+
+
+def performance_lines(pair: Pair, policy: Policy) -> list[Line]:
+    """Every line under load of a pair; none when either side has no trial.
+
+    Raises:
+        InputError: both sides have trials and no load point is common to them.
+    """
+    cells = _cells(pair)
+    lines = []
+    for key, margin in policy.performance.metrics.items():
+        of_metric = [cell for cell in cells if _applies(METRICS[key], cell)]
+        role: Role = "guard" if pair.role == "primary" and len(of_metric) > 1 else pair.role
+        lines += [_cell_line(pair, cell, METRICS[key], margin, role, policy) for cell in of_metric]
+        if len(of_metric) > 1:
+            lines.append(_overall_line(pair, of_metric, METRICS[key], margin, policy))
+    return lines
+
+
+def _cells(pair: Pair) -> list[Cell]:
+    reference, candidate = _by_point(pair.reference, pair.reference_arm), _by_point(pair.candidate, pair.candidate_arm)
+    common = [point_id for point_id in candidate if point_id in reference]
+    if reference and candidate and not common:
+        raise InputError(
+            f"{pair.reference.side.label} and {pair.candidate.side.label} have no load point in common (for example "
+            f"{next(iter(reference))} and {next(iter(candidate))}); run both with the same lengths, rates and requests"
+        )
+    return [_cell(reference[point_id], candidate[point_id]) for point_id in common]
+
+
+def _by_point(side: Evidence, arm: Arm) -> dict[str, list[TrialFigures]]:
+    found: dict[str, list[TrialFigures]] = {}
+    for trial in side.trials:
+        if trial.trial.arm == arm:
+            found.setdefault(trial.trial.point.point_id, []).append(trial)
+    return found
+
+
+def _cell(reference: Sequence[TrialFigures], candidate: Sequence[TrialFigures]) -> Cell:
+    sides = [{t.trial.repeat: t for t in trials if t.valid} for trials in (reference, candidate)]
+    common = sides[0].keys() & sides[1].keys()
+    paired = bool(common) and all(sides[0][i].trial.seed == sides[1][i].trial.seed for i in common)
+    saturated = [bool(side) and 2 * sum(t.saturated for t in side.values()) >= len(side) for side in sides]
+    return Cell(reference[0].trial.point, sides[0], sides[1], paired, (saturated[0], saturated[1]))
+
+
+def _applies(metric: Metric, cell: Cell) -> bool:
+    """Whether the point can say something of the metric.
+
+    Latencies of a saturated reference grow with the length of the run; a throughput below saturation is the asked rate.
+    """
+    if metric.latency is not None:
+        return not cell.saturated[0]
+    if metric.key == "goodput":
+        return any("goodput" in t.figures for t in (*cell.reference.values(), *cell.candidate.values()))
+    return cell.point.arrivals.process in UNPACED or any(cell.saturated)
+
+
+def _cell_line(pair: Pair, cell: Cell, metric: Metric, margin: float, role: Role, policy: Policy) -> Line:
+    reference, candidate = (tuple(side.values()) for side in cell.figures(metric.key))
+    line = _line(pair, "cell", metric, margin, role, cell.point.point_id, metric.title, paired=cell.paired)
+    line = line.model_copy(
+        update={
+            "point": cell.point,
+            "reference_value": _geometric(reference),
+            "candidate_value": _geometric(candidate),
+            "reference_trials": reference,
+            "candidate_trials": candidate,
+        }
+    )
+    return _judged(line, cell.ratio(metric.key), policy, _absent(cell, metric.key))
+
+
+def _absent(cell: Cell, metric: str) -> str:
+    """Why there is no ratio."""
+    for name, trials in (("reference", cell.reference), ("candidate", cell.candidate)):
+        if not trials:
+            return f"no trial of the {name} is valid at this point"
+        if not any(metric in t.figures for t in trials.values()):
+            return f"no trial of the {name} supports this figure"
+    return "no trial pairs, or a figure is 0"
+
+
+def _overall_line(pair: Pair, cells: Sequence[Cell], metric: Metric, margin: float, policy: Policy) -> Line:
+    """Geometric mean over the points, repeat by repeat, so that what moves a whole repeat counts once."""
+    found = [cell.figures(metric.key) for cell in cells]
+    found = [sides for sides in found if sides[0] and sides[1]]
+    paired = bool(found) and all(cell.paired for cell in cells)
+    line = _line(pair, "overall", metric, margin, pair.role, "all points", f"{metric.title}, all points", paired=paired)
+    if len(found) < len(cells):
+        reason = f"{len(cells) - len(found)} of {len(cells)} points have no valid figure on both sides"
+        return line.model_copy(update={"reason": reason})
+    sides = [[side[i] for side in found] for i in (0, 1)]
+    if any(value <= 0 for side in sides for figures in side for value in figures.values()):
+        return line.model_copy(update={"reason": "a figure is 0, so that there is no ratio"})
+    reference, candidate = (_by_repeat(side) for side in sides)
+    ratio: LogRatio | None
+    if paired:
+        ratio = mean_log([candidate[i] - reference[i] for i in reference if i in candidate]) if reference else None
+    else:
+        ratio = unpaired_log_ratio([math.exp(x) for x in candidate.values()], [math.exp(x) for x in reference.values()])
+    return _judged(line, ratio, policy, "no repeat has a figure at every point")
+
+
+def _by_repeat(figures: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Repeat -> mean log over the points; only repeats that every point has."""
+    common = sorted(set.intersection(*(set(one) for one in figures)))
+    return {i: float(np.mean([math.log(one[i]) for one in figures])) for i in common}
+
+
+def _judged(line: Line, ratio: LogRatio | None, policy: Policy, absent: str) -> Line:
+    if ratio is None:
+        return line.model_copy(update={"reason": absent})
+    bounds = ratio.bounds(policy.alpha)
+    if bounds is None:
+        reason = f"{ratio.n} trial a side has no spread; at least 2 are needed, 5 are better"
+        return line.model_copy(update={"effect": ratio.ratio, "n": ratio.n, "reason": reason})
+    higher = line.worse == "higher"
+    p_fail = ratio.p_at_most(line.limit) if higher else ratio.p_at_least(line.limit)
+    low, high = bounds
+    good, bad = (high < line.limit, low > line.limit) if higher else (low > line.limit, high < line.limit)
+    verdict = Verdict.PASS if good else Verdict.FAIL if bad else Verdict.INCONCLUSIVE
+    kind = "paired trials" if ratio.paired else "trials, Welch"
+    return line.model_copy(
+        update={
+            "effect": ratio.ratio,
+            "bounds": Bounds(
+                low=low, high=high, method=f"t of the log-ratio, {kind}, {ratio.df:.3g} degrees of freedom"
+            ),
+            "n": ratio.n,
+            "p_fail": p_fail,
+            "verdict": verdict,
+            "n_to_decide": ratio.n_to_decide(line.limit, policy.alpha) if verdict is Verdict.INCONCLUSIVE else None,
+        }
+    )
+
+
+def _line(
+    pair: Pair, family: Family, metric: Metric, margin: float, role: Role, where: str, title: str, *, paired: bool
+) -> Line:
+    """An undecided line, to be filled in."""
+    higher = metric.better == "lower"
+    return Line(
+        line_id=f"performance/{where}/{metric.key}/{pair.candidate_arm}/{pair.kind}",
+        part="performance",
+        family=family,
+        role=role,
+        metric=metric.key,
+        title=title,
+        where=where,
+        reference=pair.kind,
+        reference_arm=pair.reference_arm,
+        candidate_arm=pair.candidate_arm,
+        scale="ratio",
+        worse="higher" if higher else "lower",
+        margin=margin,
+        limit=1 + margin if higher else 1 - margin,
+        n=0,
+        n_unit="pairs of trials" if paired else "trials",
+        verdict=Verdict.INCONCLUSIVE,
+    )
+
+
+def _geometric(values: Sequence[float]) -> float | None:
+    if not values or min(values) <= 0:
+        return None
+    return math.exp(math.fsum(math.log(v) for v in values) / len(values))
+
+
+def points_apart(pair: Pair) -> Iterator[tuple[str, str]]:
+    """(side, point id) of load points that only one side has."""
+    reference, candidate = _by_point(pair.reference, pair.reference_arm), _by_point(pair.candidate, pair.candidate_arm)
+    yield from (("baseline", point_id) for point_id in reference if point_id not in candidate)
+    yield from (("candidate", point_id) for point_id in candidate if point_id not in reference)
