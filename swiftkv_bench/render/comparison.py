@@ -55,6 +55,7 @@ def _cells(line: Line) -> list[str]:
     bounds = (
         MISSING if line.bounds is None else f"[{_effect(line, line.bounds.low)}, {_effect(line, line.bounds.high)}]"
     )
+    needed = f" of {line.n_to_decide:,}" if line.n_to_decide is not None else ""
     return [
         _where(line), ARM[line.candidate_arm], line.reference, _value(line, line.reference_value),
         _value(line, line.candidate_value), MISSING if line.effect is None else _effect(line, line.effect), bounds,
