@@ -193,7 +193,6 @@ class AccuracyRequest:
     suites: tuple[str, ...] = ()
     limit: int | None = None
     repeat_baseline: bool = False
-    stop_when_decided: bool = False
 
 
 def accuracy_plan(
@@ -215,5 +214,4 @@ def accuracy_plan(
         limit=defaults.limit if accuracy.limit is None else accuracy.limit,
         seed=seed,
         repeat_baseline=accuracy.repeat_baseline,
-        stop_when_decided=accuracy.stop_when_decided,
     )

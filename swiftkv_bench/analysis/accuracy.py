@@ -1,11 +1,12 @@
 """From recorded items to columns: scores, paired differences, verdicts, and the items worth reading."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from swiftkv_bench.analysis.comparisons import Answers, Side, compare_sides, corrected, withheld
+from swiftkv_bench.analysis.item_views import item_view
 from swiftkv_bench.analysis.published import MACRO, published_rows
 from swiftkv_bench.analysis.values import (
     SIDES,
@@ -18,17 +19,45 @@ from swiftkv_bench.analysis.values import (
     Macro,
     Published,
 )
-from swiftkv_bench.checks import Finding, check_answers, check_chance, check_margin, check_reached
-from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, ItemRecord
+from swiftkv_bench.checks import Finding, check_answers, check_chance, check_margin, check_reached, check_unparsed
+from swiftkv_bench.errors import IncomparableError
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
-from swiftkv_bench.stats.items import mean_delta, score
-from swiftkv_bench.stats.verdicts import Verdict, non_inferiority, overall
+from swiftkv_bench.schema.perf import Float
+from swiftkv_bench.stats.items import compare_items, mean_delta, score
+from swiftkv_bench.stats.verdicts import Verdict, holm, non_inferiority, overall
 
-ITEMS_SHOWN = 400
+ITEMS_SHOWN = 4_000
 """Items kept for the browser, flips first."""
 
-_Columns = dict[str, dict[Side, Answers]]
+_Key = tuple[str, int]
+_Side = tuple[Arm, int]
+
+
+@dataclass
+class _Answers:
+    """One side of one column, compact: (task, doc_id) -> what comparisons need."""
+
+    scores: dict[_Key, float] = field(default_factory=dict)
+    hashes: dict[_Key, tuple[str, str, str]] = field(default_factory=dict)
+    unparsed: set[_Key] = field(default_factory=set)
+    methods: dict[ScoringMethod, None] = field(default_factory=dict)
+    truncated: int = 0
+    unfinished: int = 0
+
+    def add(self, item: ItemRecord) -> None:
+        key = (item.task, item.doc_id)
+        self.scores[key] = item.score
+        self.hashes[key] = (item.doc_hash, item.prompt_hash, item.target_hash)
+        self.methods[item.method] = None
+        self.truncated += item.truncated
+        self.unfinished += item.unfinished
+        if item.unparsed:
+            self.unparsed.add(key)
+
+
+_Columns = dict[str, dict[_Side, _Answers]]
 
 
 def analyse_accuracy(
@@ -48,7 +77,7 @@ def analyse_accuracy(
     answers: _Columns = {column.name: {} for column in plan.columns}
     for item in items():
         if item.column in answers:
-            answers[item.column].setdefault((item.arm, item.repeat), Answers()).add(item)
+            answers[item.column].setdefault((item.arm, item.repeat), _Answers()).add(item)
     published = published_rows(manifest, plan)
     findings: list[Finding] = []
     columns = []
@@ -56,9 +85,8 @@ def analyse_accuracy(
         result, found = _column(column, plan, answers[column.name], statuses, published.get(column.name))
         columns.append(result)
         findings += found
-    columns = corrected(columns)
+    columns = _corrected(columns)
     macro = _macro(columns, plan, published.get(MACRO))
-    findings += _present(_unjudged_average(macro))
     shown, total, flips = _shown(plan, answers, items)
     analysis = AccuracyAnalysis(
         run_id=manifest.run_id,
@@ -76,12 +104,19 @@ def analyse_accuracy(
 def _column(
     column: Column,
     plan: AccuracyPlan,
-    sides: Mapping[Side, Answers],
+    sides: Mapping[_Side, _Answers],
     statuses: Sequence[ColumnStatus],
     published: Published | None,
 ) -> tuple[ColumnResult, list[Finding]]:
     arms = {arm: _column_arm(column, arm, sides.get((arm, 0)), statuses) for arm in plan.arms}
-    comparisons, findings = compare_sides(column, plan, sides)
+    comparisons: dict[ComparisonKind, Comparison] = {}
+    findings: list[Finding] = []
+    for kind, (reference, candidate) in SIDES.items():
+        if reference in sides and candidate in sides:
+            found, notes = _compare(kind, column, plan.seed, sides[reference], sides[candidate])
+            findings += notes
+            if found is not None:
+                comparisons[kind] = found
     for arm, answered in ((arm, sides.get((arm, 0))) for arm in plan.arms):
         if answered is not None:
             n, cut, open_ended = len(answered.scores), answered.truncated, answered.unfinished
@@ -92,13 +127,22 @@ def _column(
     chance = list(_present(check_chance(column.name, column.chance, scores)))
     noise = comparisons.get("noise")
     below = [] if noise is None else list(_present(check_margin(column.name, noise.delta, column.margin)))
-    comparisons = withheld(
-        comparisons, guessing=bool(chance), noise=noise.delta if noise is not None and below else None
-    )
+    undecided: tuple[ComparisonKind, ...] = ("total", "model", "engine") if below else ("total", "model")
+    for kind in undecided if chance or below else ():
+        if kind in comparisons:
+            comparisons[kind] = _undecided(comparisons[kind])
     return ColumnResult(column, arms, comparisons, published), [*findings, *chance, *below]
 
 
-def _column_arm(column: Column, arm: Arm, answered: Answers | None, statuses: Sequence[ColumnStatus]) -> ColumnArm:
+def _undecided(comparison: Comparison) -> Comparison:
+    """The figures stand; the claim does not."""
+    if comparison.verdict is None:
+        return comparison
+    verdict = replace(comparison.verdict, verdict=Verdict.INCONCLUSIVE, n_to_decide=None)
+    return replace(comparison, verdict=verdict)
+
+
+def _column_arm(column: Column, arm: Arm, answered: _Answers | None, statuses: Sequence[ColumnStatus]) -> ColumnArm:
     state = next((s for s in statuses if (s.arm, s.repeat, s.column) == (arm, 0, column.name)), None)
     status = state.status if state is not None else ("complete" if answered is not None else "not run")
     reason = state.reason if state is not None else (None if answered is not None else "nothing was recorded")
@@ -118,6 +162,68 @@ def _column_arm(column: Column, arm: Arm, answered: Answers | None, statuses: Se
     )
 
 
+def _compare(
+    kind: ComparisonKind, column: Column, seed: int, reference: _Answers, candidate: _Answers
+) -> tuple[Comparison | None, list[Finding]]:
+    keys = _paired(column.name, reference, candidate)
+    if not keys:
+        return None, []
+    tasks = [task for task, _ in keys]
+    left, right = _values(reference, keys), _values(candidate, keys)
+    delta = compare_items(left, right, tasks, column.weight_by, seed=seed)
+    verdict = None if kind == "noise" else non_inferiority(delta, column.margin)
+    arm = SIDES[kind][1][0]
+    lone = len(reference.scores.keys() ^ candidate.scores.keys())
+    notes: list[Finding | None] = []
+    if lone:
+        text = f"{lone:,} items were answered by one side of the {kind} comparison only and are not compared."
+        notes.append(Finding("unpaired-items", "note", text, "Resume the run.", arm=arm, column=column.name))
+    if kind != "noise":
+        pair = set(keys)
+        counts = (len(candidate.unparsed & pair), len(reference.unparsed & pair))
+        notes.append(check_unparsed(column.name, arm, len(keys), *counts))
+    return Comparison(kind, delta, verdict), [n for n in notes if n is not None]
+
+
+def _paired(column: str, reference: _Answers, candidate: _Answers) -> list[_Key]:
+    """Keys that both sides answered, sorted.
+
+    Raises:
+        IncomparableError: a document, prompt or target differs.
+    """
+    keys = sorted(reference.scores.keys() & candidate.scores.keys())
+    for key in keys:
+        names = ("document", "prompt", "target")
+        for name, a, b in zip(names, reference.hashes[key], candidate.hashes[key], strict=True):
+            if a != b:
+                raise IncomparableError(
+                    f"{name}_hash",
+                    f"{column}: item {key[0]}/{key[1]} has another {name} on one arm ({a} and {b}), so scores do not "
+                    f"pair; answer both arms with the same suite, data and tokenizer",
+                )
+    return keys
+
+
+def _values(answers: _Answers, keys: Sequence[_Key]) -> Float:
+    return np.array([answers.scores[key] for key in keys], dtype=float)
+
+
+def _corrected(columns: Sequence[ColumnResult]) -> list[ColumnResult]:
+    """Adds Holm-adjusted p values over the columns, kind by kind."""
+    out = list(columns)
+    for kind in SIDES:
+        raw = [
+            (i, c.comparisons[kind].verdict.p_fail)  # type: ignore[union-attr]
+            for i, c in enumerate(out)
+            if kind in c.comparisons and c.comparisons[kind].verdict is not None
+        ]
+        known = [(i, p) for i, p in raw if p is not None]
+        for (i, _), adjusted in zip(known, holm([p for _, p in known]), strict=True):
+            compared = replace(out[i].comparisons[kind], p_fail_holm=adjusted)
+            out[i] = replace(out[i], comparisons={**out[i].comparisons, kind: compared})
+    return out
+
+
 def _macro(columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Published | None) -> Macro | None:
     """Over the columns that every arm answered; None below two. Published only when it is over the same columns."""
     whole = [c for c in columns if all(a.score is not None for a in c.arms.values())]
@@ -125,22 +231,14 @@ def _macro(columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Publi
         return None
     scores = {arm: float(np.mean([c.arms[arm].score.mean for c in whole])) for arm in plan.arms}  # type: ignore[union-attr]
     comparisons: dict[ComparisonKind, Comparison] = {}
-    early = any(a.status == "ended early" for c in whole for a in c.arms.values())
     for kind in SIDES:
         deltas = [c.comparisons[kind].delta for c in whole if kind in c.comparisons]
         delta = mean_delta(deltas) if len(deltas) == len(whole) else None
         if delta is not None:
-            verdict = None if kind == "noise" or early else non_inferiority(delta, plan.macro_margin)
+            verdict = None if kind == "noise" else non_inferiority(delta, plan.macro_margin)
             comparisons[kind] = Comparison(kind, delta, verdict)
     same = {c.column.name for c in whole if c.published is not None} == {c.column.name for c in columns}
     return Macro(tuple(c.column.name for c in whole), scores, comparisons, published if same else None)
-
-
-def _unjudged_average(macro: Macro | None) -> Finding | None:
-    if macro is None or "total" not in macro.comparisons or macro.comparisons["total"].verdict is not None:
-        return None
-    text = "The average has no verdict: columns that end once they are decided leave its level unknown."
-    return Finding("average-not-judged", "note", text, "Run without --stop-when-decided to have one.")
 
 
 def _verdicts(columns: Sequence[ColumnResult], macro: Macro | None) -> dict[ComparisonKind, Verdict]:
@@ -173,7 +271,8 @@ def _shown(
         key = (item.column, item.task, item.doc_id)
         if key in wanted and item.repeat == 0:
             texts.setdefault(key, {})[item.arm] = item
-    views = tuple(_view(texts[key], _flip(answers, *key)) for key in kept if key in texts)
+    metrics = {column.name: column.metric for column in plan.columns}
+    views = tuple(item_view(texts[key], _flip(answers, *key), metrics[key[0]]) for key in kept if key in texts)
     return views, len(keys), len(flips)
 
 
@@ -185,32 +284,6 @@ def _flip(answers: _Columns, column: str, task: str, doc_id: int) -> Any:
     if not {scores[0], scores[1]} <= {0.0, 1.0}:
         return "same"
     return "lost" if scores[1] < scores[0] else "gained"
-
-
-def _view(by_arm: Mapping[Arm, ItemRecord], flip: Any) -> ItemView:
-    first = next(iter(by_arm.values()))
-    return ItemView(
-        column=first.column,
-        task=first.task,
-        doc_id=first.doc_id,
-        prompt=first.prompt,
-        target=first.target,
-        answers={arm: (item.score, _answer(item), item.unparsed) for arm, item in by_arm.items()},
-        flip=flip,
-    )
-
-
-def _answer(item: ItemRecord) -> str:
-    """The generated text, or the log-likelihood of every choice."""
-    return "\n".join(_response_text(response) for response in item.responses)
-
-
-def _response_text(response: Any) -> str:
-    if isinstance(response, str):
-        return response
-    if isinstance(response, list | tuple) and response and isinstance(response[0], int | float):
-        return f"log-likelihood {response[0]:.4f}"
-    return str(response)
 
 
 def _present(finding: Finding | None) -> Iterator[Finding]:

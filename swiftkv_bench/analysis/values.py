@@ -6,7 +6,7 @@ from typing import Literal
 
 from swiftkv_bench.checks import Finding
 from swiftkv_bench.metrics import Objective
-from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnState, ScoringMethod
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import Float, Point, RequestStatus
@@ -153,19 +153,15 @@ class PointArm:
 
 @dataclass(frozen=True)
 class Bound:
-    """Largest gain that arithmetic allows at a point, at equal batch.
+    """Largest gain that the model's arithmetic allows at a point.
 
     Attributes:
         ttft: of TTFT without queueing: prefill FLOPs of the baseline / of SwiftKV.
-        throughput: of whole requests; None where requests came at a set rate, which then sets the throughput.
-        prefill_share: share of the baseline's time that gains `ttft` in `throughput`; the rest gains nothing.
-        basis: what that share comes from, one phrase.
+        throughput: of whole requests: FLOPs of prompt and output of the baseline / of SwiftKV.
     """
 
     ttft: float
-    throughput: float | None
-    prefill_share: float | None
-    basis: str
+    throughput: float
 
 
 @dataclass(frozen=True)
@@ -176,7 +172,6 @@ class PointResult:
         gains: metric key -> gain of `swiftkv` over `baseline`; empty when an arm is absent or invalid.
         withheld: why `gains`, or its latencies, are missing; None when nothing is.
         bound: None when a model's dimensions are not known.
-        reached: metric key -> gain / bound, where there is one; above 1 a queue made the gain larger.
     """
 
     point: Point
@@ -184,7 +179,6 @@ class PointResult:
     gains: dict[str, Gain]
     withheld: str | None
     bound: Bound | None
-    reached: dict[str, float] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -241,7 +235,7 @@ class ColumnArm:
     """
 
     arm: Arm
-    status: ColumnState
+    status: Literal["complete", "incomplete", "not run"]
     reason: str | None
     score: Score | None
     truncated: int
@@ -268,18 +262,14 @@ class Comparison:
     """Two arms on one column, or on the macro average.
 
     Attributes:
-        verdict: against the column's margin; None for `noise`, and for an average over columns that ended early. FAIL
-            stands after Holm's correction over the columns of its kind.
+        verdict: against the column's margin; None for `noise`.
         p_fail_holm: p of a drop beyond the margin, Holm-adjusted over the columns of its kind; None without an error.
-        excess: of `engine` where there is an A/A run: share of items whose score changes, beyond the share that
-            changes between two runs of the baseline; its verdict is part of `verdict`.
     """
 
     kind: ComparisonKind
     delta: ItemDelta
     verdict: NonInferiority | None
     p_fail_holm: float | None = None
-    excess: NonInferiority | None = None
 
 
 @dataclass(frozen=True)
@@ -314,11 +304,28 @@ class Macro:
 
 
 @dataclass(frozen=True)
+class AnswerView:
+    """One arm's answer as the browser shows it.
+
+    Attributes:
+        text: the generated text, or the log-likelihood of every choice, one a line.
+        read: what the column's filter read from it, or the choice of the highest log-likelihood; None where that is
+            not what is scored.
+        unparsed: no answer could be read from the text.
+    """
+
+    score: float
+    text: str
+    read: str | None
+    unparsed: bool
+
+
+@dataclass(frozen=True)
 class ItemView:
     """One item as the browser shows it: text, never markup.
 
     Attributes:
-        answers: arm -> (score, what was answered, unparsed).
+        prompt: without the choices, where log-likelihoods were asked.
     """
 
     column: str
@@ -326,7 +333,7 @@ class ItemView:
     doc_id: int
     prompt: str | None
     target: str
-    answers: dict[Arm, tuple[float, str, bool]]
+    answers: dict[Arm, AnswerView]
     flip: Literal["lost", "gained", "same"]
 
 

@@ -21,7 +21,7 @@ def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
     ]
     heads += [Head("difference, points"), Head("lost", "flips"), Head("gained", "flips"), Head("McNemar p")]
     heads += [Head("margin"), Head("verdict", align="left"), Head("decided at n")]
-    heads += [Head("published difference")] if with_published else []
+    heads += [Head("published")] if with_published else []
     rows = [_accuracy_row(c, with_published) for c in accuracy.columns]
     if accuracy.macro is not None:
         rows.append(_macro_row(accuracy.macro, with_published))
@@ -32,8 +32,9 @@ def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
         + ". Brackets: 95 % interval of the paired difference. PASS: the one-sided 95 % bound is above −margin; FAIL: "
         "below it; else INCONCLUSIVE. Decided at n: items that would decide if the true difference were the one seen. "
         "Flips: right to wrong (lost), wrong to right (gained)."
+        + (" Published: the difference of the model card's rows, points." if with_published else "")
     )
-    return TableView("accuracy", "Quality", tuple(heads), tuple(rows), note)
+    return TableView("accuracy", "Scores, differences and verdicts", tuple(heads), tuple(rows), note)
 
 
 def _accuracy_row(c: ColumnResult, with_published: bool) -> tuple[Cell, ...]:
@@ -147,4 +148,4 @@ def answers_table(accuracy: AccuracyAnalysis) -> TableView:
         "SE: standard error of one arm's score. Detectable drop: points that the paired comparison finds with 80 % "
         "power at a one-sided 5 % level. Cut: prompts shortened to fit; unfinished: answers at the token limit."
     )
-    return TableView("answers", "How the answers were obtained", heads, tuple(rows), note)
+    return TableView("answers", "How the answers were obtained", heads, tuple(rows), note, folded=True)

@@ -31,10 +31,18 @@ class Head:
 
 @dataclass(frozen=True)
 class TableView:
-    """A table ready to print; `note` explains its signs."""
+    """A table ready to print.
+
+    Attributes:
+        note: explains its signs.
+        folded: background for who wants to check; a page shows it on demand.
+        wrap: cells hold prose and may break.
+    """
 
     key: str
     title: str
     heads: tuple[Head, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str
+    folded: bool = False
+    wrap: bool = False

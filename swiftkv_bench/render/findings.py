@@ -1,9 +1,11 @@
 """Findings of an analysis, put together by what they say."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.checks import Finding
+from swiftkv_bench.checks.finding import Severity
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.wording import ARM
 
@@ -37,3 +39,17 @@ def grouped_findings(analysis: Analysis) -> tuple[GroupedFinding, ...]:
         places = tuple(dict.fromkeys(place for f in found if (place := finding_place(f, analysis))))
         out.append(GroupedFinding(found[0], places))
     return tuple(out)
+
+
+MEANING: Mapping[Severity, str] = {
+    "invalid": "the trial or verdict is taken out of the comparison",
+    "warning": "the figure stays in; read this first",
+    "note": "good to know",
+}
+"""What a severity does to the figures."""
+
+
+def shortened(places: Sequence[str], most: int) -> str:
+    """The first places, and how many more there are."""
+    rest = len(places) - most
+    return "; ".join(places[:most]) + (f"; and {rest} more" if rest > 0 else "")

@@ -1,16 +1,13 @@
 """Tables of load points: the card's figures with gains, where the first token's time goes, every figure."""
 
-from collections.abc import Sequence
-
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointResult
+from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointArm, PointResult
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
 from swiftkv_bench.render.wording import ARM, MISSING
+from swiftkv_bench.schema.engine import Arm
 
 _MAIN = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
-_BOUNDED = ("ttft_mean_s", "total_throughput")
-"""Those of them whose gain has a bound."""
 _DETAIL = (
     "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "itl_p99_s", "e2e_latency_mean_s",
     "output_throughput", "achieved_rate", "goodput",
@@ -20,26 +17,23 @@ _DETAIL = (
 def load_table(perf: PerfAnalysis) -> TableView:
     """A row a point: baseline beside SwiftKV and the gain, for the card's three figures."""
     heads = [Head("Input", align="right"), Head("Load", align="left"), Head("n")]
-    bounded = [key for key in _BOUNDED if any(key in p.reached for p in perf.points)]
     for key in _MAIN:
         title = METRICS[key].title + (", token/s" if METRICS[key].unit == "token/s" else "")
         heads += [Head(ARM["baseline"], title), Head(ARM["swiftkv"], title), Head("gain", title)]
-        heads += [Head("of bound", title)] if key in bounded else []
-    rows = tuple(_load_row(p, bounded) for p in perf.points)
+    rows = tuple(_load_row(p) for p in perf.points)
     left_out = sum(a.trials_left_out for p in perf.points for a in p.arms.values())
     trials = max((a.trials for p in perf.points for a in p.arms.values()), default=0)
     note = (
         "n: finished requests an arm over its trials. Mean of the trials' means. Gain: how many times better SwiftKV "
         f"is, above 1 it is; geometric mean of {'the pairs of trials' if trials > 1 else 'one pair of trials'}"
         f"{', 95 % t interval of the log-ratio' if trials > 1 else ': no interval'}. "
-        + ("Of bound: that gain / the largest that arithmetic allows. " if bounded else "")
-        + "† past saturation, ✗ no valid trial: not compared."
+        "† past saturation, ✗ no valid trial: not compared."
         + (f" {left_out} trials are left out: invalid, or without a valid partner." if left_out else "")
     )
     return TableView("load", "Speed under load", tuple(heads), rows, note)
 
 
-def _load_row(p: PointResult, bounded: Sequence[str]) -> tuple[Cell, ...]:
+def _load_row(p: PointResult) -> tuple[Cell, ...]:
     mark = " ✗" if not p.valid else " †" if any(a.saturated for a in p.arms.values()) else ""
     n = min((a.ok for a in p.arms.values()), default=0)
     row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals) + mark), Cell(f"{n:,}")]
@@ -55,47 +49,44 @@ def _load_row(p: PointResult, bounded: Sequence[str]) -> tuple[Cell, ...]:
         if found is not None and found.interval is not None and not set_by_rate:
             tone = "good" if found.interval.low > 1 else "bad" if found.interval.high < 1 else "plain"
         row.append(Cell(units.ratio(found.value if found else None), tone, wording.gain_interval(found)))
-        if key in bounded:
-            row.append(Cell(units.percent(p.reached.get(key), 0), "quiet"))
     return tuple(row)
 
 
 def bound_table(perf: PerfAnalysis) -> TableView | None:
-    """Where the first token's time went, and how much of the theoretical gain was reached."""
+    """Where the first token's time went, and how much of the theoretical gain was reached; a part without data is
+    left out."""
+    counted = any(a.breakdown is not None for p in perf.points for a in p.arms.values())
+    bounded = any(p.bound is not None for p in perf.points)
+    if not counted and not bounded:
+        return None
+    heads = [Head("Input"), Head("Load", align="left")]
+    heads += [Head("Arm", align="left"), *(Head(t, _SPLIT) for t in ("TTFT", "queue", "prefill", "rest"))] * counted
+    heads += [Head(t, "largest gain by FLOPs") for t in ("TTFT", "throughput")] * bounded
     rows = []
     for p in perf.points:
-        for arm, measured in p.arms.items():
-            split, bound, is_swift = measured.breakdown, p.bound, arm == "swiftkv"
-            if split is None and not (is_swift and bound):
-                continue
-            times = (
-                [None, None, None, None]
-                if split is None
-                else [split.ttft_s, split.queue_s, split.prefill_s, split.rest_s]
-            )
-            row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals)), Cell(ARM[arm])]
-            row += [Cell(units.duration(t)) for t in times]
-            limit = bound if is_swift else None
-            row += [Cell(units.ratio(limit.ttft if limit else None), "quiet")]
-            row += [Cell(units.ratio(limit.throughput if limit else None), "quiet")]
-            row += [Cell(units.percent(limit.prefill_share if limit else None, 0), "quiet")]
+        arms: list[tuple[Arm, PointArm | None]] = list(p.arms.items()) if counted else [("swiftkv", None)]
+        for arm, measured in arms:
+            row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals))]
+            if measured is not None:
+                split = measured.breakdown
+                times = (split.ttft_s, split.queue_s, split.prefill_s, split.rest_s) if split else (None,) * 4
+                row += [Cell(ARM[arm]), *(Cell(units.duration(t)) for t in times)]
+            limit = p.bound if arm == "swiftkv" else None
+            gains = (limit.ttft, limit.throughput) if limit else (None, None)
+            row += [Cell(units.ratio(gain), "quiet") for gain in gains] * bounded
             rows.append(tuple(row))
-    if not rows:
-        return None
-    bases = sorted({p.bound.basis for p in perf.points if p.bound is not None and p.bound.throughput is not None})
-    heads = (
-        Head("Input"), Head("Load", align="left"), Head("Arm", align="left"),
-        Head("TTFT", "mean time to first token"), Head("queue", "mean time to first token"),
-        Head("prefill", "mean time to first token"), Head("rest", "mean time to first token"),
-        Head("TTFT", "largest gain"), Head("throughput", "largest gain"), Head("of share", "largest gain"),
-    )  # fmt: skip
-    note = (
-        "Queue and prefill are the server's own counters; rest is network, tokenising and sending. Largest gain: of "
-        "TTFT without queueing, prefill FLOPs of the baseline divided by SwiftKV's (a queue can lift a gain above it); "
-        "of throughput, that ratio on the given share of the baseline's time and 1 on the rest (Amdahl)"
-        + (f"; share from {' or '.join(bases)}." if bases else ".")
-    )
-    return TableView("bound", "Where the first token's time goes, and what arithmetic allows", heads, tuple(rows), note)
+    note = "Queue and prefill are the server's own counters; rest is network, tokenising and sending. " * counted
+    note += (
+        "Largest gain: FLOPs of the baseline divided by SwiftKV's, for the prompt (TTFT without queueing) and for "
+        "prompt and output (throughput). A queue can make a TTFT gain larger than that; decoding bound by memory makes "
+        "it smaller."
+    ) * bounded
+    titles = ["Where the first token's time goes"] * counted + ["What arithmetic allows"] * bounded
+    title = ", and ".join([titles[0], *(t[0].lower() + t[1:] for t in titles[1:])])
+    return TableView("bound", title, tuple(heads), tuple(rows), note.strip(), folded=True)
+
+
+_SPLIT = "mean time to first token"
 
 
 def detail_table(perf: PerfAnalysis) -> TableView:
@@ -127,4 +118,4 @@ def detail_table(perf: PerfAnalysis) -> TableView:
     )
     if perf.objective is not None:
         note += f" Goodput counts requests with {perf.objective.text}."
-    return TableView("detail", "All figures of every load point", tuple(heads), tuple(rows), note)
+    return TableView("detail", "All figures of every load point", tuple(heads), tuple(rows), note, folded=True)

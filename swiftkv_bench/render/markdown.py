@@ -1,47 +1,45 @@
 """An analysis as Markdown: summary, tables, findings; for a README, an issue, a pull request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.metrics import DEFINITIONS
-from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import TableView
-from swiftkv_bench.render.findings import grouped_findings
-from swiftkv_bench.render.summary import statements
+from swiftkv_bench.render.findings import grouped_findings, shortened
+from swiftkv_bench.render.provenance import commands
+from swiftkv_bench.render.summary import compared, statements, title
 from swiftkv_bench.render.tables import tables
 
 
-def markdown(analysis: Analysis, figures: Sequence[str] = ()) -> str:
+def markdown(analysis: Analysis, figures: Mapping[str, str] | None = None) -> str:
     """The whole analysis.
 
     Args:
-        figures: paths of pictures, relative to where the text will lie.
+        figures: path of a picture, relative to where the text will lie -> what it shows.
     """
-    parts = [
-        f"# {escape(title(analysis))}",
-        *(f"**{escape(s.headline)}.** {escape(s.detail)}" for s in statements(analysis)),
-    ]
-    parts += [f"![{path.rsplit('/', 1)[-1].rsplit('.', 1)[0].replace('_', ' ')}]({path})" for path in figures]
-    parts += [_table(view) for view in tables(analysis)]
-    found = grouped_findings(analysis)
-    if found:
-        lines = []
-        for g in found:
-            where = f" ({'; '.join(g.places)})" if g.places else ""
-            lines.append(escape(f"{g.finding.severity}: {g.finding.message}{where} {g.finding.next_step}"))
-        parts.append("## What stands against the figures\n\n" + "\n".join(f"- {line}" for line in lines))
+    parts = [f"# {escape(title(analysis))}"]
+    parts += [f"**{escape(s.headline)}.** {escape(s.text)}" for s in statements(analysis)]
+    parts.append("\n".join(f"- {escape(name)}: {escape(text)}" for name, text in compared(analysis)))
+    parts += [f"![{escape(text)}]({path})" for path, text in (figures or {}).items()]
+    parts += [table(view) for view in tables(analysis)]
+    parts += _findings(analysis)
     parts.append("## Definitions\n\n" + "\n".join(f"- **{name}**: {text}" for name, text in DEFINITIONS.items()))
+    parts.append("## Repeat\n\n" + "\n\n".join(f"{escape(what)}:\n\n    {how}" for what, how in commands(analysis)))
     return "\n\n".join(parts) + "\n"
 
 
-def title(analysis: Analysis) -> str:
-    """`SwiftKV against its baseline: <model> and <model>`."""
-    names = wording.models(analysis.runs[0].manifest)
-    pair = [names[arm] for arm in ("baseline", "swiftkv") if arm in names]
-    return "SwiftKV against its baseline: " + " and ".join(dict.fromkeys(pair))
+def _findings(analysis: Analysis) -> list[str]:
+    lines = []
+    for g in grouped_findings(analysis):
+        where = f" ({shortened(g.places, 6)})" if g.places else ""
+        lines.append(
+            f"- **{g.finding.severity}**: {escape(g.finding.message + where)} Next: {escape(g.finding.next_step)}"
+        )
+    return ["## What stands against the figures\n\n" + "\n".join(lines)] if lines else []
 
 
-def _table(view: TableView) -> str:
+def table(view: TableView) -> str:
+    """Heading, cells and note of a table."""
     lines = [f"## {escape(view.title)}", ""]
     if any(head.group for head in view.heads):
         heads = [f"{_short(h.group)}: {h.text}" if h.group else h.text for h in view.heads]

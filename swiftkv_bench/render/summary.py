@@ -1,4 +1,4 @@
-"""What a reader must know first: a sentence on speed, one on quality, one on what stands against the figures."""
+"""What a reader must know first: what was compared, is it faster, does quality hold, can the figures be trusted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,25 @@ from typing import Literal
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import METRICS, AccuracyAnalysis, Analysis, Comparison, Overall, PerfAnalysis
 from swiftkv_bench.checks import Finding
+from swiftkv_bench.render import wording
 from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.stats.verdicts import Verdict
 
 Tone = Literal["good", "bad", "open"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure behind an answer: `TTFT mean`, `1.84×`, and what must stand beside it (interval, n)."""
+
+    label: str
+    value: str
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """On one line."""
+        return f"{self.label} {self.value}" + (f" ({self.note})" if self.note else "")
 
 
 @dataclass(frozen=True)
@@ -20,25 +35,28 @@ class Statement:
     Attributes:
         question: what it answers.
         headline: the answer in a few words.
-        detail: figures, interval, n.
+        figures: what it rests on.
+        detail: more, in one sentence; empty when the figures say all.
         tone: whether it speaks for SwiftKV, against it, or decides nothing.
     """
 
     question: str
     headline: str
+    figures: tuple[Figure, ...]
     detail: str
     tone: Tone
+
+    @property
+    def text(self) -> str:
+        """Figures and detail as prose."""
+        figures = "; ".join(figure.text for figure in self.figures)
+        return " ".join(part for part in (figures and f"{figures}.", self.detail) if part)
 
 
 def statements(analysis: Analysis) -> tuple[Statement, ...]:
     """Speed, quality, trust; a question without data is left out."""
     found = [_speed(perf) for perf in analysis.perf] + [_quality(part, analysis.findings) for part in analysis.accuracy]
     return (*found, _trust(analysis))
-
-
-def sentence(analysis: Analysis) -> str:
-    """The statements as one line of prose."""
-    return " ".join(f"{s.headline}." for s in statements(analysis))
 
 
 def _speed(perf: PerfAnalysis) -> Statement:
@@ -48,28 +66,34 @@ def _speed(perf: PerfAnalysis) -> Statement:
         why = sorted({p.withheld for p in perf.points if p.withheld is not None})
         recorded = sum(a.trials for p in perf.points for a in p.arms.values())
         detail = "; ".join(why) if why else f"{recorded} of {perf.planned_trials} trials were recorded"
-        return Statement(question, "No speed comparison could be made", detail.capitalize() + ".", "open")
+        return Statement(question, "No speed comparison could be made", (), detail.capitalize() + ".", "open")
     wanted = ((ttft, ("first token", "faster", "slower")), (throughput, ("throughput", "higher", "lower")))
-    parts = [_phrase(found, names) for found, names in wanted if found is not None]
+    parts = [_phrase(found, names) for found, names in wanted if found is not None and found.interval is not None]
     main = ttft or throughput
-    details = [_detail(METRICS[k].title, perf.overall[k]) for k in _DETAILED if k in perf.overall]
+    figures = tuple(_figure(METRICS[k].title, perf.overall[k]) for k in _DETAILED if k in perf.overall)
+    detail = "Geometric mean of the gains over load points; above 1× SwiftKV is better."
+    if not parts:
+        headline = "Speed is not decided: too few repeats"
+        detail += " An interval needs two valid repeats that every load point has."
+    else:
+        headline = ", ".join(parts)
     tone: Tone = "open" if main is None or not _clear(main) else ("good" if main.mean > 1 else "bad")
-    headline = ", ".join(parts)
-    return Statement(question, headline[0].upper() + headline[1:], "; ".join(details) + ".", tone)
+    return Statement(question, headline[0].upper() + headline[1:], figures, detail, tone)
 
 
 _DETAILED = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
 
 
 def _phrase(found: Overall, names: tuple[str, str, str]) -> str:
-    """`first token 1.86× faster`; says when the interval does not tell better from worse, or there is none."""
+    """`first token 1.86× faster`; says when the interval does not tell better from worse."""
     name, better, worse = names
-    ratio = units.ratio(found.mean)
-    if found.interval is None:
-        return f"{name} {ratio} without an interval"
     if not _clear(found):
         return f"no clear difference in {name}"
-    return f"{name} {ratio} {better}" if found.mean > 1 else f"{name} {units.ratio(1 / found.mean)} {worse}"
+    return (
+        f"{name} {units.ratio(found.mean)} {better}"
+        if found.mean > 1
+        else f"{name} {units.ratio(1 / found.mean)} {worse}"
+    )
 
 
 def _clear(found: Overall) -> bool:
@@ -77,16 +101,16 @@ def _clear(found: Overall) -> bool:
     return found.interval is not None and (found.interval.low > 1 or found.interval.high < 1)
 
 
-def _detail(title: str, found: Overall) -> str:
-    text = f"{title} {units.ratio(found.mean)}"
+def _figure(title: str, found: Overall) -> Figure:
+    notes = []
     if found.interval is not None:
         ends = f"{found.interval.low:.2f} to {found.interval.high:.2f}"
-        text += f" (95 % interval {ends}, {found.repeats} paired repeats)"
+        notes.append(f"95 % interval {ends}, {found.repeats} paired repeats")
     else:
-        text += " (no interval: fewer than two repeats that every point has)"
+        notes.append("no interval")
     if found.points > 1:
-        text += f", {found.low:.2f} to {found.high:.2f} over {found.points} load points"
-    return text
+        notes.append(f"{found.low:.2f} to {found.high:.2f} over {found.points} load points")
+    return Figure(title, units.ratio(found.mean), "; ".join(notes))
 
 
 def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Statement:
@@ -94,7 +118,8 @@ def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Stateme
     verdict = accuracy.verdicts.get("total")
     if verdict is None:
         why = [f"{c.column.title}: {a.reason}" for c in accuracy.columns for a in c.arms.values() if a.reason]
-        return Statement(question, "No quality comparison could be made", "; ".join(why[:3]) + ".", "open")
+        detail = "; ".join(why[:3]) + "." if why else "No column was answered by both arms."
+        return Statement(question, "No quality comparison could be made", (), detail, "open")
     words: Mapping[Verdict, tuple[str, Tone]] = {
         Verdict.PASS: ("Quality holds within every margin", "good"),
         Verdict.FAIL: ("Quality is lost beyond a margin", "bad"),
@@ -104,28 +129,36 @@ def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Stateme
     guessing = {f.column for f in findings if f.code == "chance-level"}
     if all(c.column.name in guessing for c in accuracy.columns if "total" in c.comparisons):
         headline, tone = "Quality cannot be judged: no arm is better than guessing", "open"
-    failed = [c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is Verdict.FAIL]
-    undecided = [
-        c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is Verdict.INCONCLUSIVE
-    ]
-    passed = [c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is Verdict.PASS]
-    parts = [_average(accuracy)]
-    parts += [
-        f"{name}: {', '.join(of)}" for name, of in (("lost", failed), ("open", undecided), ("held", passed)) if of
-    ]
-    detail = "; ".join(p for p in parts if p) + "."
-    return Statement(question, headline, detail[0].upper() + detail[1:], tone)
+    named = {
+        label: [c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is kind]
+        for label, kind in (("lost", Verdict.FAIL), ("not decided", Verdict.INCONCLUSIVE), ("held", Verdict.PASS))
+    }
+    figures = (*_average(accuracy), *_flips(accuracy))
+    detail = "; ".join(f"{label}: {', '.join(titles)}" for label, titles in named.items() if titles) + "."
+    return Statement(question, headline, figures, detail[0].upper() + detail[1:], tone)
 
 
-def _average(accuracy: AccuracyAnalysis) -> str:
+def _average(accuracy: AccuracyAnalysis) -> tuple[Figure, ...]:
     macro = accuracy.macro
     if macro is None or "total" not in macro.comparisons:
-        return ""
+        return ()
     delta = macro.comparisons["total"].delta
-    text = f"average over {len(macro.columns)} columns {units.points(delta.delta)} points"
+    note = f"n = {delta.n:,} items"
     if delta.interval is not None:
-        text += f" (95 % interval {units.points(delta.interval.low)} to {units.points(delta.interval.high)})"
-    return text
+        ends = f"{units.points(delta.interval.low)} to {units.points(delta.interval.high)}"
+        note = f"95 % interval {ends}, {note}"
+    label = f"Average of {len(macro.columns)} columns" if len(macro.columns) > 1 else "Score"
+    return (Figure(label, f"{units.points(delta.delta)} points", note),)
+
+
+def _flips(accuracy: AccuracyAnalysis) -> tuple[Figure, ...]:
+    deltas = [c.comparisons["total"].delta for c in accuracy.columns if "total" in c.comparisons]
+    counted = [d for d in deltas if d.lost is not None and d.gained is not None]
+    if not counted:
+        return ()
+    lost, gained = sum(d.lost or 0 for d in counted), sum(d.gained or 0 for d in counted)
+    n = sum(d.n for d in counted)
+    return (Figure("Flips", f"{lost + gained:,} of {n:,}", f"{lost:,} right to wrong, {gained:,} wrong to right"),)
 
 
 def _verdict(comparison: Comparison | None) -> Verdict | None:
@@ -138,13 +171,65 @@ def _trust(analysis: Analysis) -> Statement:
     invalid = [g for g in groups if g.finding.severity == "invalid"]
     if not groups:
         detail = "Every check of the client, the server and the answers passed."
-        return Statement(question, "Nothing stands against the figures", detail, "good")
+        return Statement(question, "Nothing stands against the figures", (), detail, "good")
+    n, rest = len(invalid) or len(groups), len(groups) - 1
     detail = groups[0].finding.message
     if groups[0].places:
         detail += f" ({groups[0].places[0]}{'' if len(groups[0].places) == 1 else ' and elsewhere'})"
+    if rest:
+        detail += f" And {rest} more, with what to do about each, under the tables."
     if invalid:
-        n = len(invalid)
         headline = f"{n} finding{'s take' if n > 1 else ' takes'} a figure out of the comparison"
-        return Statement(question, headline, detail, "bad")
-    n = len(groups)
-    return Statement(question, f"{n} warning{'s stand' if n > 1 else ' stands'} beside the figures", detail, "open")
+        return Statement(question, headline, (), detail, "bad")
+    headline = f"{n} warning{'s stand' if n > 1 else ' stands'} beside the figures"
+    return Statement(question, headline, (), detail, "open")
+
+
+def title(analysis: Analysis) -> str:
+    """`SwiftKV against its baseline: <model> and <model>`."""
+    return f"SwiftKV against its baseline: {models(analysis)}"
+
+
+def models(analysis: Analysis) -> str:
+    """`<SwiftKV's model> against <the baseline's>`."""
+    specs = {spec.arm: wording.model_name(spec) for spec in analysis.runs[0].manifest.engines}
+    return " against ".join(dict.fromkeys(specs[arm] for arm in ("swiftkv", "baseline") if arm in specs))
+
+
+def compared(analysis: Analysis) -> tuple[tuple[str, str], ...]:
+    """What was compared, as (name, text): the two sides, what was asked, the load, the machine, the program."""
+    run = analysis.runs[0].manifest
+    facts = [(wording.ARM[spec.arm], wording.engine(spec, run)) for spec in run.engines]
+    facts += [("Quality", _asked(part)) for part in analysis.accuracy]
+    facts += [("Load", _load(perf)) for perf in analysis.perf if perf.points]
+    facts.append(("Machine", wording.machine(run.machine)))
+    facts.append(("Measured", wording.measured(run)))
+    return tuple(facts)
+
+
+def _asked(part: AccuracyAnalysis) -> str:
+    n = len(part.columns)
+    size = (
+        f", a seeded sample of {part.plan.limit:,} items each, the same for every arm" if part.plan.limit else ", whole"
+    )
+    return f"suite {part.plan.suite}: {n} column{'s' if n != 1 else ''}{size}; {part.items_total:,} items an arm"
+
+
+def _load(perf: PerfAnalysis) -> str:
+    inputs = " / ".join(f"{n:,.0f}" for n in sorted({p.point.input_len.mean for p in perf.points}))
+    outputs = " / ".join(f"{n:,.0f}" for n in sorted({p.point.output_len.mean for p in perf.points}))
+    loads = ", ".join(_loads(perf))
+    repeats = len({r for p in perf.points for g in p.gains.values() for r in g.by_repeat})
+    requests = sum(a.ok for p in perf.points for a in p.arms.values())
+    text = f"{inputs} input and {outputs} output tokens; {loads}; {requests:,} finished requests in the figures"
+    return text + (f", {repeats} paired repeat{'s' if repeats != 1 else ''}" if repeats else "")
+
+
+def _loads(perf: PerfAnalysis) -> list[str]:
+    """Batches and closed loops by name, rates by their range when there are more than three."""
+    found = [p.point.arrivals for p in perf.points]
+    out = list(dict.fromkeys(wording.load(a) for a in found if a.rate is None))
+    rates = sorted({a.rate for a in found if a.rate is not None})
+    if len(rates) > 3:
+        return [*out, f"{rates[0]:g}/s to {rates[-1]:g}/s ({len(rates)} rates)"]
+    return [*out, *dict.fromkeys(wording.load(a) for a in found if a.rate is not None)]

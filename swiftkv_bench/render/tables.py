@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, origin_table
 from swiftkv_bench.render.cells import Cell, TableView
-from swiftkv_bench.render.findings import grouped_findings
+from swiftkv_bench.render.findings import grouped_findings, shortened
 from swiftkv_bench.render.load_tables import bound_table, detail_table, load_table
-from swiftkv_bench.render.summary import Statement, statements
+from swiftkv_bench.render.summary import Statement, compared, statements, title
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,34 +35,48 @@ def terminal(analysis: Analysis, console: "Console") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    for s in statements(analysis):
-        console.print(_statement(s))
+    console.print(Text(title(analysis), style="bold"))
+    console.print(_facts(compared(analysis)))
+    console.print()
+    console.print(_answers(statements(analysis)))
     for view in tables(analysis):
         if view.key in _TERMINAL:
-            console.print()
             console.print(_rich(view))
-            console.print(Padding(Text(view.note, style="dim"), (0, 0, 0, 1)))
+            console.print(Padding(Text(view.note, style="dim"), (0, 0, 1, 1)))
     found = grouped_findings(analysis)
-    if found:
-        console.print()
     for g in found:
         style = {"invalid": "bold red", "warning": "yellow", "note": "dim"}[g.finding.severity]
-        where = f" ({_shortened(g.places)})" if g.places else ""
-        line = Text.assemble(
-            (g.finding.severity, style), f": {g.finding.message}{where} ", (g.finding.next_step, "dim")
+        where = f" ({shortened(g.places, 2)})" if g.places else ""
+        console.print(
+            Text.assemble((g.finding.severity, style), f": {g.finding.message}{where} ", (g.finding.next_step, "dim"))
         )
-        console.print(line)
 
 
-def _shortened(places: Sequence[str], most: int = 2) -> str:
-    rest = len(places) - most
-    return "; ".join(places[:most]) + (f"; and {rest} more" if rest > 0 else "")
-
-
-def _statement(s: Statement) -> "Text":
+def _facts(found: Sequence[tuple[str, str]]) -> "Table":
+    from rich.table import Table
     from rich.text import Text
 
-    return Text.assemble((s.headline, f"bold {_STYLE[s.tone]}"), f"  {s.detail}")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for name, text in found:
+        grid.add_row(name, Text(text))
+    return grid
+
+
+def _answers(found: Sequence[Statement]) -> "Table":
+    """Questions on the left; on the right the answer and what it rests on."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 1, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    for s in found:
+        lines = [(s.headline, f"bold {_STYLE[s.tone]}"), *((f"\n{figure.text}", "") for figure in s.figures)]
+        lines += [(f"\n{s.detail}", "dim")] if s.detail else []
+        grid.add_row(s.question, Text.assemble(*lines))
+    return grid
 
 
 def _rich(view: TableView) -> "Table":

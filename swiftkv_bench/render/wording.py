@@ -1,9 +1,12 @@
 """Names and phrases of an analysis' values, shared by every renderer."""
 
+from collections import Counter
+from pathlib import Path
+
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import METRICS, ComparisonKind, Estimate, Gain, Published
-from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.manifest import Manifest
+from swiftkv_bench.schema.engine import Arm, EngineSpec
+from swiftkv_bench.schema.manifest import Machine, Manifest
 from swiftkv_bench.schema.perf import Arrivals, Length, Point
 from swiftkv_bench.stats.intervals import Interval
 from swiftkv_bench.stats.items import ItemDelta
@@ -98,6 +101,45 @@ def published(value: Published | None) -> str:
     return MISSING if value is None else units.points(value.candidate - value.baseline)
 
 
-def models(manifest: Manifest) -> dict[Arm, str]:
-    """Arm -> last part of its model's name."""
-    return {spec.arm: spec.model.rstrip("/").rsplit("/", 1)[-1] for spec in manifest.engines}
+def engine(spec: EngineSpec, manifest: Manifest) -> str:
+    """`meta-llama/Llama-3.1-8B-Instruct (32 layers, hidden size 4,096) on vLLM 0.32.0`."""
+    info = next((i for i in manifest.engine_info if i.arm == spec.arm), None)
+    version = f" {info.version}" if info is not None and info.version else ""
+    revision = f" at {spec.revision}" if spec.revision else ""
+    kind = {"vllm": "vLLM", "url": f"the server {spec.url}", "fake": "the fake engine"}[spec.kind]
+    shape = f" ({dimensions(spec)})" if spec.architecture is not None else ""
+    return f"{model_name(spec)}{revision}{shape} on {kind}{version}"
+
+
+def model_name(spec: EngineSpec) -> str:
+    """A hub id whole; of a folder its last part."""
+    return Path(spec.model).name if spec.model.startswith(("/", "~", ".")) else spec.model
+
+
+def dimensions(spec: EngineSpec) -> str:
+    """`8 layers, 4 of them run for prompt tokens, hidden size 192`; empty when the configuration is not known."""
+    config = spec.architecture or {}
+    layers, run, hidden = (config.get(k) for k in ("num_hidden_layers", "num_key_value_layers", "hidden_size"))
+    parts = [f"{layers} layers"] if layers is not None else []
+    parts += [f"{run} of them run for prompt tokens"] if run is not None and spec.arm == "swiftkv" else []
+    parts += [f"hidden size {hidden:,}"] if isinstance(hidden, int) else []
+    return ", ".join(parts)
+
+
+def machine(value: Machine) -> str:
+    """`2 × NVIDIA H100 80GB HBM3, AMD EPYC, 64 logical processors, 256 GiB, Linux x86_64`."""
+    parts = [f"{n} × {name}" for name, n in Counter(a.name for a in value.accelerators).items()]
+    parts.append(f"{value.cpu or 'unknown processor'}, {value.logical_cpus} logical processors")
+    parts += [units.size(value.memory_bytes)] if value.memory_bytes is not None else []
+    return ", ".join([*parts, value.platform])
+
+
+def measured(manifest: Manifest) -> str:
+    """`2026-11-24 04:00 UTC with swiftkv-bench 0.1.0 (commit 0123456789ab), profile embedded`."""
+    when = manifest.created_utc[:16].replace("T", " ")
+    return f"{when} UTC with swiftkv-bench {manifest.harness_version}{_commit(manifest)}, profile {manifest.profile}"
+
+
+def _commit(manifest: Manifest) -> str:
+    git = manifest.git
+    return "" if git is None else f" (commit {git.commit[:12]}{' with uncommitted changes' if git.dirty else ''})"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from swiftkv_bench.analysis import AccuracyAnalysis, analyse, analyse_all
+from swiftkv_bench.analysis.values import AnswerView
 from swiftkv_bench.checks import Finding
 from swiftkv_bench.errors import IncomparableError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ItemRecord
@@ -162,7 +163,7 @@ def test_flips_come_first_among_the_items_shown(tmp_path: Path) -> None:
     assert [view.flip for view in part.items[:11]] == ["lost"] * 10 + ["same"]
     view = part.items[0]
     assert (view.doc_id, view.prompt, view.target) == (150, "Question 150 of arc_challenge?", "B")
-    assert view.answers["swiftkv"] == (0.0, "The best answer is B.", False)
+    assert view.answers["swiftkv"] == AnswerView(0.0, "The best answer is B.", None, False)
 
 
 def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:

@@ -53,14 +53,22 @@ def _tables(ttft_s: Sequence[float], lateness_s: float = 0.0) -> list[RequestTab
 
 
 def test_an_estimate_is_the_mean_of_its_trials_with_an_interval_over_them(tmp_path: Path) -> None:
-    _, p, _ = _analysed(_run(tmp_path / "r", {"baseline": _tables([0.1, 0.2, 0.3]), "swiftkv": _tables([0.1] * 3)}))
+    _, p, _ = _analysed(_run(tmp_path / "r", {"baseline": _tables([0.2, 0.3, 0.4]), "swiftkv": _tables([0.1] * 3)}))
     found = p.arms["baseline"].estimates["ttft_mean_s"]
-    assert found.value == pytest.approx(0.2)
-    assert found.trials == pytest.approx((0.1, 0.2, 0.3), abs=1e-6)
+    assert found.value == pytest.approx(0.3)
+    assert found.trials == pytest.approx((0.2, 0.3, 0.4), abs=1e-6)
     assert found.interval is not None
     # t(2) = 4.302653, s = 0.1
     assert found.interval.half_width == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-4)
+
     assert (found.requests, p.arms["baseline"].trials) == (120, 3)
+
+
+def test_no_interval_of_a_latency_goes_below_zero(tmp_path: Path) -> None:
+    _, p, _ = _analysed(_run(tmp_path / "r", {"baseline": _tables([0.1, 0.9]), "swiftkv": _tables([0.1] * 2)}))
+    found = p.arms["baseline"].estimates["ttft_mean_s"].interval
+    assert found is not None
+    assert (found.low, found.high > 1) == (0.0, True)
 
 
 def test_a_gain_pairs_trials_of_the_same_repeat_and_is_above_one_when_better(tmp_path: Path) -> None:
@@ -154,12 +162,7 @@ def test_the_bound_is_that_of_the_models_in_the_manifest(grid: PerfAnalysis) -> 
     bound = grid.points[0].bound
     assert bound is not None
     assert bound.ttft == prefill_bound(LLAMA_8B, SWIFTKV_8B, 2000)
-    assert bound.throughput is not None
     assert 1 < bound.throughput < bound.ttft
-    gains, reached = grid.points[0].gains, grid.points[0].reached
-    assert reached["ttft_mean_s"] == gains["ttft_mean_s"].value / bound.ttft
-    assert reached["total_throughput"] == gains["total_throughput"].value / bound.throughput
-    assert "tpot_mean_s" not in reached
 
 
 def test_ttft_is_split_into_queue_prefill_and_rest(grid: PerfAnalysis) -> None:

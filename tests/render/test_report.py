@@ -1,22 +1,23 @@
-"""The page: self-contained, escaped, described, small; and in a real browser."""
+"""The page as text: self-contained, escaped, described, small. `test_browser.py` opens it."""
 
 import itertools
-import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from swiftkv_bench.analysis import Analysis
+from swiftkv_bench.analysis.values import AnswerView
+from swiftkv_bench.render.browser import PACKED_BYTES, browser, question
 from swiftkv_bench.render.markdown import markdown
 from swiftkv_bench.render.plots import Figure
 from swiftkv_bench.render.report import html, write_report
-
-EVIL = '</script><script>document.title="broken"</script><img src=x onerror="document.title=1">'
+from swiftkv_bench.schema.engine import Arm
+from tests.render.hostile import EVIL, hostile
+from tests.render.packed import unpacked
 
 
 class _Page(HTMLParser):
@@ -45,20 +46,8 @@ class _Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(analysis: Analysis, drawn: tuple[Figure, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page and Markdown with a hostile model answer, prompt, profile name and finding."""
-    part = analysis.accuracy[0]
-    first = part.items[0]
-    answers = {arm: (score, EVIL, unparsed) for arm, (score, _, unparsed) in first.answers.items()}
-    hostile = replace(first, prompt=EVIL, target=EVIL, answers=answers)
-    findings = tuple(replace(f, message=f.message + EVIL) for f in analysis.findings)
-    run = analysis.runs[0]
-    named = replace(run, manifest=run.manifest.model_copy(update={"profile": EVIL}))
-    changed = replace(
-        analysis,
-        runs=(named, *analysis.runs[1:]),
-        accuracy=(replace(part, items=(hostile, *part.items[1:])),),
-        findings=findings,
-    )
+    """A page and Markdown of an analysis with hostile texts."""
+    changed = hostile(analysis)
     out = tmp_path_factory.mktemp("report")
     (out / "report.html").write_text(html(changed, drawn), encoding="utf-8")
     (out / "report.md").write_text(markdown(changed), encoding="utf-8")
@@ -94,8 +83,9 @@ def test_the_page_loads_nothing_from_elsewhere(page: _Page) -> None:
 def test_hostile_texts_stay_texts(folder: Path, page: _Page) -> None:
     assert [a for t, a in page.elements if t == "img"] == []
     assert len(page.scripts) == 2
-    shown = json.loads(page.scripts[0])["items"][0]
-    assert (shown["prompt"], shown["answers"][0]["text"]) == (EVIL, EVIL)
+    data = unpacked(page.scripts[0])
+    shown = data["items"][0]
+    assert {data["texts"][place] for place in (shown["p"], shown["e"], shown["a"][0]["x"])} == {EVIL}
     assert "<script>document" not in (folder / "report.md").read_text(encoding="utf-8")
 
 
@@ -126,87 +116,70 @@ def test_the_page_is_below_three_megabytes(folder: Path) -> None:
     assert (folder / "report.html").stat().st_size < 3_000_000
 
 
-def test_long_texts_are_bounded(analysis: Analysis) -> None:
+def test_every_item_of_a_large_run_fits_into_the_page(analysis: Analysis) -> None:
+    """500 items in each of seven columns with few-shot prompts of 3 kB; two columns have answers of 120 words."""
+    rng = np.random.default_rng(0)
+    words = np.array(["".join(rng.choice(list("etaoinshrdlu"), size=n)) for n in rng.integers(2, 9, size=3_000)])
     part = analysis.accuracy[0]
-    long = [replace(view, prompt="x" * 100_000, target="y" * 9_000) for view in part.items] * 20
-    text = html(replace(analysis, accuracy=(replace(part, items=tuple(long)),)), ())
-    assert 1_000_000 < len(text.encode()) < 3_000_000
+
+    def prose(n: int) -> str:
+        return " ".join(words[rng.integers(0, len(words), n)])
+
+    shots = prose(450) + "\n\n"
+    lengths = {"mmlu_cot": 120, "gsm8k": 120}
+    arms: tuple[Arm, ...] = ("baseline", "swiftkv")
+    view = part.items[0]
+    items = tuple(
+        replace(
+            view,
+            column=column.column.name,
+            task=column.column.name,
+            doc_id=i,
+            prompt=shots + prose(60),
+            answers={arm: AnswerView(1.0, prose(lengths.get(column.column.name, 6)), "B", False) for arm in arms},
+        )
+        for column in part.columns
+        for i in range(500)
+    )
+    found = browser(replace(part, items=items, items_total=len(items)))
+    shown = unpacked(found.packed)
+    assert len(found.packed) <= PACKED_BYTES
+    assert (len(shown["items"]), found.note[:20]) == (3_500, "3,500 of 3,500 items")
+    assert len(html(replace(analysis, accuracy=(replace(part, items=items),)), ()).encode()) < 3_000_000
 
 
-PROBE = """
-<script>
-window.addEventListener("load", () => {
-  const form = document.querySelector(".browser form"), out = {};
-  const count = () => document.querySelectorAll(".browser .list details").length;
-  const pick = (name, value) => {
-    form.elements[name].value = value;
-    form.dispatchEvent(new Event("input", {bubbles: true}));
-  };
-  out.flips = form.elements.count.value;
-  pick("flip", "lost"); out.lost = form.elements.count.value;
-  pick("flip", ""); out.all = form.elements.count.value; out.drawn = count();
-  document.querySelector(".more").click(); out.more = count();
-  pick("text", "onerror"); out.text = form.elements.count.value;
-  const item = document.querySelector(".browser .list details");
-  item.open = true; item.dispatchEvent(new Event("toggle"));
-  out.shown = item.querySelector(".text").textContent;
-  out.images = document.querySelectorAll("img").length;
-  out.title = document.title;
-  out.ink = getComputedStyle(document.body).color;
-  out.figure = getComputedStyle(document.querySelector("figure svg text")).fill;
-  out.wide = document.documentElement.scrollWidth <= window.innerWidth;
-  const node = document.createElement("script"); node.type = "application/json"; node.id = "probe";
-  node.textContent = JSON.stringify(out).replaceAll("<", "\\\\u003c"); document.body.append(node);
-});
-</script>
-"""
+def test_items_that_do_not_fit_are_counted(analysis: Analysis) -> None:
+    part = analysis.accuracy[0]
+    found = browser(part, room=4_000)
+    shown = len(unpacked(found.packed)["items"])
+    assert len(found.packed) <= 4_000
+    assert 0 < shown < part.items_total
+    assert found.note.startswith(f"{shown:,} of {part.items_total:,} items;")
+    assert f"{part.items_total - shown:,} more are in items.jsonl" in found.note
 
 
-def _browse(path: Path, scratch: Path, *flags: str) -> tuple[str, str]:
-    """The page after its scripts ran, and what the browser logged."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no chromium on this machine; `apt-get install chromium` runs this test")
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-        f"--user-data-dir={scratch}", "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--virtual-time-budget=4000", *flags, "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return done.stdout, done.stderr
+def test_prompts_are_put_together_from_the_beginning_a_task_shares(analysis: Analysis) -> None:
+    part = analysis.accuracy[0]
+    shots = "A line of shots that every prompt of the task begins with.\n" * 10
+    views = [replace(part.items[0], doc_id=i, prompt=f"{shots}Question {i}?") for i in range(3)]
+    data = unpacked(browser(replace(part, items=tuple(views))).packed)
+    assert [data["texts"][x["h"]] + data["texts"][x["p"]] for x in data["items"]] == [v.prompt for v in views]
+    assert data["texts"].count(shots) == 1
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_shows_the_page_and_filters_items(folder: Path, tmp_path: Path, scheme: str) -> None:
-    text = (folder / "report.html").read_text(encoding="utf-8")
-    probe = tmp_path / "page.html"
-    probe.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    flags = ("--blink-settings=preferredColorScheme=0",) if scheme == "dark" else ()
-    dom, log = _browse(probe, tmp_path / "profile", "--window-size=1200,900", *flags)
-    found = re.search(r'<script type="application/json" id="probe">(.*?)</script>', dom, re.DOTALL)
-    assert found is not None
-    seen = json.loads(found.group(1))
-    data = json.loads(_Page(text).scripts[0])["items"]
-    flips = [item["flip"] for item in data]
-    assert seen["flips"] == f"{len(flips) - flips.count('same')} items"
-    assert seen["lost"] == f"{flips.count('lost')} items"
-    assert seen["all"] == f"{len(flips)} items"
-    assert (seen["drawn"], seen["more"], seen["text"]) == (50, 100, "1 item")
-    assert (seen["shown"], seen["images"]) == (EVIL, 0)
-    assert seen["title"].startswith("SwiftKV against its baseline")
-    assert seen["ink"] == seen["figure"] == {"light": "rgb(31, 37, 48)", "dark": "rgb(230, 233, 238)"}[scheme]
-    assert seen["wide"]
-    assert [line for line in log.splitlines() if "CONSOLE" in line] == []
-
-
-@pytest.mark.browser
-def test_a_narrow_screen_scrolls_tables_and_not_the_page(folder: Path, tmp_path: Path) -> None:
-    text = (folder / "report.html").read_text(encoding="utf-8")
-    probe = tmp_path / "page.html"
-    probe.write_text(text.replace("</body>", PROBE + "</body>"), encoding="utf-8")
-    dom, _ = _browse(probe, tmp_path / "profile", "--window-size=500,900")
-    found = re.search(r'<script type="application/json" id="probe">(.*?)</script>', dom, re.DOTALL)
-    assert found is not None
-    assert json.loads(found.group(1))["wide"]
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("Q: one?\nA: 1\n\nQ: two?\nA:", "Q: two? A:"),
+        (
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nOld?<|eot_id|><|start_header_id|>assistant"
+            "<|end_header_id|>\n\nB<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nNew?\nA. x<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\n",
+            "New? A. x",
+        ),
+        ("x" * 300, "x" * 160 + " …"),
+        ("", ""),
+    ],
+)
+def test_the_question_is_what_tells_prompts_apart(prompt: str, expected: str) -> None:
+    assert question(prompt) == expected

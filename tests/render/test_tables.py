@@ -27,7 +27,7 @@ def test_terminal(analysis: Analysis) -> None:
 
 
 def test_markdown(analysis: Analysis) -> None:
-    check("report.md", markdown(analysis, ["figures/latency_vs_rate.png"]))
+    check("report.md", markdown(analysis, {"figures/latency_vs_rate.png": "TTFT against request rate."}))
 
 
 def test_every_row_has_a_cell_for_every_head(analysis: Analysis) -> None:
@@ -60,7 +60,8 @@ def test_statements_answer_speed_quality_and_trust(analysis: Analysis) -> None:
 def test_a_single_repeat_claims_nothing(tmp_path: Path) -> None:
     found = statements(analyse(load_run(tmp_path / "r", repeats=1, requests=24)))[0]
     assert found.tone == "open"
-    assert "without an interval" in found.headline
+    assert found.headline == "Speed is not decided: too few repeats"
+    assert found.figures[0].note.startswith("no interval")
 
 
 def test_an_equal_pair_has_no_clear_difference(tmp_path: Path, analysis: Analysis) -> None:
