@@ -86,6 +86,11 @@ class Client:
         return Progress(sent, len(self._rows), self._failed, sent - len(self._rows))
 
     @property
+    def exchanges(self) -> tuple[Exchange, ...]:
+        """Requests in flight, as far as they have come."""
+        return tuple(self._active.values())
+
+    @property
     def _measured(self) -> int:
         return self._next if self._job.duration_s is not None else len(self._requests)
 

@@ -7,6 +7,7 @@ import numpy as np
 from swiftkv_bench.schema.perf import Int
 
 _HEAD_END = b"\r\n\r\n"
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
 
 
 class FramingError(ValueError):
@@ -149,6 +150,8 @@ class ChunkScanner:
         self._rest = b""
         self._skip = 0
         self._seen = 0
+        self._in_data = False
+        """Whether the next line ends a chunk's data."""
         self._in_trailer = False
 
     def feed(self, data: bytes) -> bool:
@@ -180,14 +183,22 @@ class ChunkScanner:
         if self._in_trailer:
             self.complete = not line
             return
-        if not line and self.spans and at - 2 == self.spans[-1][1]:
+        if self._in_data:
+            if line:
+                raise FramingError(f"the answer has a chunk longer than its size says: {line[:40]!r}")
+            self._in_data = False
             return
-        try:
-            size = int(line.split(b";", 1)[0], 16)
-        except ValueError as e:
-            raise FramingError(f"the answer has a chunk size that is no number: {line[:40]!r}") from e
+        size = _hex(line.split(b";", 1)[0].strip())
         if size == 0:
             self._in_trailer = True
             return
         self.spans.append((at, at + size))
         self._skip = size
+        self._in_data = True
+
+
+def _hex(digits: bytes) -> int:
+    # int() takes signs, underscores and blanks as well.
+    if not digits or digits.strip(_HEX_DIGITS):
+        raise FramingError(f"the answer has a chunk size that is no number: {digits[:40]!r}")
+    return int(digits, 16)

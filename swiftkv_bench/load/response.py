@@ -117,8 +117,8 @@ def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int 
     done = _DONE in found
     if done:
         found = found[: found.index(_DONE)]
-    read = _Stream()
-    if not read.take(found, max_shapes):
+    read = _read_events(found, max_shapes)
+    if read is None:
         return None
     tokens, chunk = read.chunks()
     read_ends = np.cumsum([len(part) for part in reply.parts])
@@ -164,6 +164,8 @@ class _Stream:
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
         self.error: str | None = None
+        self.texts: list[bytes] = []
+        """What stood in the place of a text where the rest was compared; to be JSON strings."""
         self._content: list[bool] = []
         self._running: list[int] = []
         self._listed: list[int] = []
@@ -179,7 +181,7 @@ class _Stream:
     def take(self, found: Sequence[bytes], max_shapes: int | None) -> bool:
         """Reads events; False, half-way, when more than `max_shapes` need JSON."""
         content, running, listed = self._content.append, self._running.append, self._listed.append
-        texts: list[bytes] = []
+        texts = self.texts
         parsed = 0
         for data in found:
             prefix = self._prefix
@@ -196,8 +198,7 @@ class _Stream:
             if parsed == max_shapes:
                 return False
             parsed += 1
-            self._read(data)
-        _check_texts(texts)
+            self.read(data)
         return True
 
     def chunks(self) -> tuple[Int, Int]:
@@ -209,7 +210,8 @@ class _Stream:
         chunk = np.flatnonzero(np.array(self._content, dtype=np.bool_) | (tokens > 0))
         return tokens[chunk], chunk
 
-    def _read(self, data: bytes) -> None:
+    def read(self, data: bytes) -> None:
+        """Reads one event as JSON."""
         event, value = _load(data)
         self._content.append(event.has_content)
         # Without choices it is a summary: the usage event that ends the stream.
@@ -238,6 +240,19 @@ class _Stream:
         self._known[after.translate(_ZEROED)] = (digits, event.chunk_tokens)
 
 
+def _read_events(found: Sequence[bytes], max_shapes: int | None) -> _Stream | None:
+    stream = _Stream()
+    if not stream.take(found, max_shapes):
+        return None
+    if _are_strings(stream.texts):
+        return stream
+    # One is no JSON at all, or holds more than a text: every event has to be read.
+    stream = _Stream()
+    for data in found:
+        stream.read(data)
+    return stream
+
+
 def _only_text(value: dict[str, Any]) -> tuple[str, str] | None:
     """Key and text of the one string that a content event carries."""
     choices = value.get("choices") or []
@@ -260,14 +275,12 @@ def _digits_of(rest: bytes, count: int) -> slice | None:
     return slice(at, at + len(digits)) if rest[at:].startswith(digits) else None
 
 
-def _check_texts(texts: list[bytes]) -> None:
-    """All texts at once as a JSON array of strings: that many come out if, and only if, each is a JSON string."""
+def _are_strings(texts: list[bytes]) -> bool:
+    """Whether each is the inside of a JSON string: all at once, as an array, of which that many must come out."""
     try:
-        read = json.loads(b'["' + b'","'.join(texts) + b'"]') if texts else []
-    except ValueError as e:
-        raise _MalformedError(f"an event's text is no JSON string: {e}") from e
-    if len(read) != len(texts):
-        raise _MalformedError("an event's text is no JSON string")
+        return not texts or len(json.loads(b'["' + b'","'.join(texts) + b'"]')) == len(texts)
+    except ValueError:
+        return False
 
 
 def _load(data: bytes) -> tuple[_Event, dict[str, Any]]:

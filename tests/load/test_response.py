@@ -1,0 +1,314 @@
+"""What is read out of a response: times, tokens, ends and errors, however its bytes were cut."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swiftkv_bench.load.response import Outcome, Reply, parse
+from tests.load import streams
+from tests.load.streams import DONE, Written, chat, completion, data, framed, last, plain, read_of, reads
+
+WORDS = ["Wie", ' "geht"', " es\\n", " dir", " \u00fc\U0001f600", " 0\r\n\r\n", " ?"]
+
+
+def outcome(raw: bytes, cuts: Sequence[int] = (), *, closed: bool = False) -> Outcome:
+    """The response parsed; read number i came at i + 1 seconds."""
+    parts = reads(raw, cuts)
+    found = parse(Reply(parts, [float(i + 1) for i in range(len(parts))], closed))
+    assert found is not None
+    return found
+
+
+def stream(*events: bytes, done: bool = True) -> Written:
+    """All given events have content."""
+    return framed([*((event, True) for event in events), *([(DONE, False)] if done else [])])
+
+
+def words(count: bool = True) -> list[tuple[bytes, bool]]:
+    """A whole stream of `WORDS`, one token each."""
+    events = [(data(completion(word, i + 1 if count else None)), True) for i, word in enumerate(WORDS)]
+    return [*events, (data(last(len(WORDS))), False), (DONE, False)]
+
+
+@pytest.mark.parametrize("count", [True, False])
+@pytest.mark.parametrize("form", ["chunked", "one chunk", "length", "closed"])
+def test_a_stream_cut_at_any_byte_says_the_same(form: str, count: bool) -> None:
+    events = words(count)
+    written = {
+        "chunked": framed(events),
+        "one chunk": framed(events, cuts=[]),
+        "length": plain(events, with_length=True),
+        "closed": plain(events, with_length=False),
+    }[form]
+    for cut in range(1, len(written.raw)):
+        found = outcome(written.raw, [cut], closed=form == "closed")
+        assert (found.status, found.http_status, found.error) == ("ok", 200, None)
+        assert found.chunk_s.tolist() == [1.0 if end <= cut else 2.0 for end in written.content_ends]
+        assert found.chunk_tokens.tolist() == ([1] if count else [-1]) * len(WORDS)
+        assert (found.prompt_tokens, found.output_tokens, found.cached_tokens) == (7, len(WORDS), -1)
+
+
+@st.composite
+def streams_in_pieces(draw: st.DrawFn) -> tuple[Written, list[int], list[int], list[int]]:
+    """A stream with anything in it that a server may put there; cuts of its reads; tokens a chunk; times."""
+    newline = draw(st.sampled_from([b"\n", b"\r\n", b"\r"]))
+    as_chat, counted = draw(st.booleans()), draw(st.booleans())
+    separators = draw(st.sampled_from([None, (",", ":")]))
+    ascii_only = draw(st.booleans())
+    text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+    events: list[tuple[bytes, bool]] = []
+    tokens: list[int] = []
+    total = 0
+    if as_chat:
+        role = chat({"role": "assistant", "content": ""}, 0 if counted else None)
+        events.append((data(role, newline), False))
+    for part, size in draw(st.lists(st.tuples(text, st.integers(1, 5)), max_size=8)):
+        if draw(st.booleans()):
+            events.append((b": keep-alive" + 2 * newline, False))
+        total += size
+        key = draw(st.sampled_from(["content", "reasoning_content"]))
+        value = chat({key: part}, total) if as_chat else completion(part, total)
+        if not counted:
+            del value["usage"]
+        has_content = counted or part != ""
+        events.append((data(value, newline, separators=separators, ensure_ascii=ascii_only), has_content))
+        if has_content:
+            tokens.append(size if counted else -1)
+    events += [(data(last(total), newline), False), (b"data: [DONE]" + 2 * newline, False)]
+    body = sum(len(event) for event, _ in events)
+    written = framed(events, draw(st.none() | st.lists(st.integers(1, body), max_size=12)))
+    cuts = draw(st.lists(st.integers(1, len(written.raw) - 1), max_size=12))
+    return written, cuts, tokens, [total]
+
+
+@given(streams_in_pieces())
+def test_any_stream_in_any_pieces_gives_its_times_and_tokens(
+    case: tuple[Written, list[int], list[int], list[int]],
+) -> None:
+    written, cuts, tokens, (total,) = case
+    found = outcome(written.raw, cuts)
+    assert (found.status, found.output_tokens, found.prompt_tokens) == ("ok", total, 7)
+    assert found.chunk_s.tolist() == [i + 1.0 for i in read_of(written.content_ends, cuts, len(written.raw))]
+    assert found.chunk_tokens.tolist() == tokens
+
+
+@given(streams_in_pieces())
+def test_a_bound_on_parsing_gives_up_or_says_the_same(case: tuple[Written, list[int], list[int], list[int]]) -> None:
+    written, cuts, _, _ = case
+    parts = reads(written.raw, cuts)
+    reply = Reply(parts, [float(i) for i in range(len(parts))])
+    bounded, whole = parse(reply, max_shapes=3), parse(reply)
+    assert whole is not None
+    if bounded is not None:
+        assert repr(bounded) == repr(whole)
+
+
+def test_several_events_in_one_read_come_at_the_same_time() -> None:
+    written = framed(words())
+    assert outcome(written.raw).chunk_s.tolist() == [1.0] * len(WORDS)
+
+
+def test_several_tokens_in_a_chunk_are_counted_from_the_running_usage() -> None:
+    events = [data(completion("abc", 3)), data(completion("d", 4)), data(completion("ef", 6))]
+    assert outcome(stream(*events).raw).chunk_tokens.tolist() == [3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"token_ids": [5, 6]},
+        {"logprobs": {"tokens": ["a", "b"], "token_logprobs": [-1.0, -2.0]}},
+        {"logprobs": {"content": [{"token": "a"}, {"token": "b"}]}},
+    ],
+)
+def test_several_tokens_in_a_chunk_are_counted_where_it_lists_them(choice: dict[str, Any]) -> None:
+    events = [data(completion("ab", **choice)), data(completion("cd", **choice))]
+    assert outcome(stream(*events).raw).chunk_tokens.tolist() == [2, 2]
+
+
+def test_more_tokens_in_a_chunk_than_two_bytes_hold() -> None:
+    events = [data(completion("a", 1)), data(completion("b" * 9, 40_001))]
+    assert outcome(stream(*events).raw).chunk_tokens.tolist() == [1, 40_000]
+
+
+def test_an_empty_role_delta_is_no_token() -> None:
+    events = [(data(chat({"role": "assistant", "content": ""}, 0)), False), (data(chat({"content": "a"}, 1)), True)]
+    written = framed([*events, (DONE, False)])
+    assert outcome(written.raw, [written.content_ends[0] - 1]).chunk_s.tolist() == [2.0]
+
+
+def test_an_empty_text_that_the_server_counts_is_a_token() -> None:
+    # A token that completes no character, as with byte-level vocabularies.
+    events = [data(completion("a", 1)), data(completion("", 2)), data(completion("\u00fc", 3))]
+    assert outcome(stream(*events).raw).chunk_tokens.tolist() == [1, 1, 1]
+
+
+def test_an_empty_text_that_nobody_counts_is_none() -> None:
+    events = [(data(completion("a")), True), (data(completion("")), False), (data(completion("b")), True)]
+    written = framed([*events, (DONE, False)])
+    assert outcome(written.raw).chunk_tokens.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_reasoning_is_content(key: str) -> None:
+    found = outcome(stream(data(chat({key: "hm"}, 1)), data(chat({"content": "42"}, 2))).raw)
+    assert found.chunk_tokens.tolist() == [1, 1]
+
+
+def test_tool_calls_are_content() -> None:
+    call = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{}"}}]}
+    assert outcome(stream(data(chat(call, 4))).raw).chunk_tokens.tolist() == [4]
+
+
+def test_comments_and_other_fields_are_no_events() -> None:
+    noise = (b": ping\n\n", b"event: message\n\n", b"retry: 10\nid: 4\n\n")
+    events = [(piece, False) for piece in noise] + [(b"id: 5\n" + data(completion("a", 1)), True), (DONE, False)]
+    assert outcome(framed(events).raw).chunk_tokens.tolist() == [1]
+
+
+def test_an_event_of_several_data_lines_is_one() -> None:
+    text = json.dumps(completion("a", 1), indent=1)
+    event = b"".join(b"data: " + line.encode() + b"\n" for line in text.split("\n")) + b"\n"
+    found = outcome(stream(event).raw)
+    assert (found.status, found.chunk_tokens.tolist()) == ("ok", [1])
+
+
+def test_cached_tokens_are_read_from_usage() -> None:
+    value = last(1)
+    value["usage"]["prompt_tokens_details"] = {"cached_tokens": 6}
+    assert outcome(stream(data(completion("a")), data(value)).raw).cached_tokens == 6
+
+
+def test_without_usage_the_counts_are_missing_and_not_zero() -> None:
+    found = outcome(stream(data(completion("a")), data(completion("b"))).raw)
+    assert (found.status, found.prompt_tokens, found.output_tokens) == ("ok", -1, -1)
+    assert found.chunk_tokens.tolist() == [-1, -1]
+
+
+def test_the_running_count_outlives_a_missing_usage_event() -> None:
+    assert outcome(stream(data(completion("a", 1)), data(completion("b", 2))).raw).output_tokens == 2
+
+
+def test_a_stream_without_its_end_marker_is_truncated_and_keeps_its_chunks() -> None:
+    found = outcome(stream(data(completion("a", 1)), data(completion("b", 2)), done=False).raw)
+    assert (found.status, found.error) == ("truncated", "the stream ended without its end marker [DONE]")
+    assert found.chunk_s.tolist() == [1.0, 1.0]
+
+
+def test_a_stream_that_breaks_off_is_truncated_at_any_byte() -> None:
+    written = framed(words())
+    done = written.raw.index(b"data: [DONE]\n\n") + len(b"data: [DONE]\n\n")
+    head = written.raw.index(b"\r\n\r\n") + 4
+    for cut in range(head, done):
+        found = outcome(written.raw[:cut], closed=True)
+        assert found.status == "truncated"
+        assert len(found.chunk_s) == sum(end <= cut for end in written.content_ends)
+
+
+def test_a_response_that_breaks_off_in_its_head_is_a_reset() -> None:
+    written = framed(words())
+    for cut in range(1, written.raw.index(b"\r\n\r\n") + 4):
+        found = outcome(written.raw[:cut], closed=True)
+        assert (found.status, found.http_status) == ("reset", -1)
+        assert found.error == f"the connection closed after {cut} bytes, before the response head was whole"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"id":"cmpl-1","choices":[{"index":0,"te\n\n',
+        b"data: []\n\n",
+        b"data: null\n\n",
+        b"data: \xff\xfe\n\n",
+    ],
+)
+def test_an_event_that_is_no_json_object_is_malformed(event: bytes) -> None:
+    found = outcome(stream(data(completion("a", 1)), event).raw)
+    assert (found.status, found.http_status) == ("malformed", 200)
+    assert found.error is not None
+    assert found.error.startswith("an event is no JSON")
+
+
+@pytest.mark.parametrize("text", [b'a","x":"b', b"a\\", b"\\x41", b"\\u12", b"a\x01"])
+def test_bytes_in_place_of_a_text_are_judged_as_json_does_although_the_rest_is_known(text: bytes) -> None:
+    good = data(completion("SLOT", 1), separators=(",", ":"))
+    later = good.replace(b'"completion_tokens":1', b'"completion_tokens":2').replace(b"SLOT", text)
+    try:
+        json.loads(later[len(b"data: ") :])
+        expected = "ok"
+    except ValueError:
+        expected = "malformed"
+    assert outcome(stream(good, later).raw).status == expected
+
+
+def test_an_error_event_is_an_engine_error_and_keeps_the_chunks_before_it() -> None:
+    error = data({"error": {"message": "out of memory", "type": "InternalServerError", "code": 500}})
+    found = outcome(stream(data(completion("a", 1)), error).raw)
+    assert (found.status, found.error) == ("engine-error", "the stream carried an error: out of memory")
+    assert len(found.chunk_s) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"error":{"message":"too  long\\nby far"}}', "too long by far"),
+        (b'{"object":"error","message":"old style","code":400}', "old style"),
+        (b'{"detail":"no"}', "{'detail': 'no'}"),
+        (b"<html>bad\r\ngateway</html>", "<html>bad gateway</html>"),
+        (b"", "no message"),
+        (b"x" * 5000, "x" * 300),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+def test_an_http_error_tells_its_status_and_message(status: int, body: bytes, message: str) -> None:
+    raw = b"HTTP/1.1 %d No\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body)
+    found = outcome(raw)
+    assert (found.status, found.http_status, found.error) == ("http-error", status, f"HTTP {status}: {message}")
+    assert len(found.chunk_s) == 0
+
+
+def test_an_answer_that_is_not_streamed_is_one_chunk_at_its_last_read() -> None:
+    body = json.dumps({**completion("abc"), "usage": streams.usage(3)}).encode()
+    raw = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    found = outcome(raw, [20, len(raw) - 1])
+    assert (found.status, found.chunk_s.tolist(), found.chunk_tokens.tolist()) == ("ok", [3.0], [3])
+    assert outcome(raw[:-1], closed=True).status == "truncated"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -4\r\n\r\n",
+        streams.HEAD + streams.CHUNKED + b"zz\r\n",
+        streams.HEAD + streams.CHUNKED + b"3\r\nabcdef\r\n",
+    ],
+)
+def test_bytes_that_are_no_response_are_malformed(raw: bytes) -> None:
+    found = outcome(raw, closed=True)
+    assert found.status == "malformed"
+    assert found.error is not None
+    assert found.error.startswith("the answer ")
+
+
+def test_informational_heads_are_skipped() -> None:
+    written = framed(words())
+    found = outcome(b"HTTP/1.1 100 Continue\r\n\r\n" + written.raw)
+    assert (found.status, len(found.chunk_s)) == ("ok", len(WORDS))
+
+
+def test_trailers_and_chunk_extensions_belong_to_the_framing() -> None:
+    written = framed(words(), trailer=b"x-took: 3\r\n")
+    raw = written.raw
+    at = raw.index(b"\r\n\r\n") + 4
+    size, _, rest = raw[at:].partition(b"\r\n")
+    found = outcome(raw[:at] + size + b";name=value\r\n" + rest)
+    assert (found.status, found.output_tokens, len(found.chunk_s)) == ("ok", len(WORDS), len(WORDS))
+    assert isinstance(found.chunk_tokens, np.ndarray)
