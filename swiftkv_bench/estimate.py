@@ -1,11 +1,13 @@
 """How long a plan will take, before it runs: a rough figure with its assumptions named."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from swiftkv_bench.schema.accuracy import AccuracyPlan
-from swiftkv_bench.schema.manifest import RunPlan
+from swiftkv_bench.schema.engine import Profile
+from swiftkv_bench.schema.manifest import Accelerator, RunPlan
 from swiftkv_bench.schema.perf import Point
 
 
@@ -24,6 +26,14 @@ CPU = Speed(start_s=45.0, prompt_tokens_per_s=4000.0, output_tokens_per_s=150.0,
 
 GPU = Speed(start_s=90.0, prompt_tokens_per_s=25_000.0, output_tokens_per_s=3000.0, item_s=0.02)
 """8B dimensions on one H100, from the runs quoted in docs/performance.md."""
+
+FAKE = Speed(start_s=2.0, prompt_tokens_per_s=1e6, output_tokens_per_s=1e5, item_s=0.01)
+"""The fake engine waits as it is told; what it is told is not looked at."""
+
+
+def speed_of(profile: Profile, accelerators: Sequence[Accelerator]) -> Speed:
+    """What is assumed of the engines of a profile on this machine."""
+    return FAKE if profile.engine == "fake" else GPU if accelerators else CPU
 
 
 @dataclass(frozen=True)

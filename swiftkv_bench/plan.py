@@ -1,7 +1,9 @@
 """Expands what was asked for into the ordered trials of a run. Pure: no engine, network, clock or file.
 
 Trials of all arms with the same point and repeat share one seed, so they get the same schedule and the same
-prompts; their order alternates (A B, B A, ...) so that a drift of the machine falls on both arms alike.
+prompts; their order alternates (A B, B A, ...) so that a drift of the machine falls on both arms alike. The first
+repeat of every point comes before the second of any, and within a repeat the points that tell most come first, so
+that a run that is cut short by the user or a time budget has shown as much as it could.
 """
 
 import math
@@ -10,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import Arrivals, Length, PerfPlan, PerfSuite, Point, Trial
+from swiftkv_bench.schema.perf import UNPACED, Arrivals, Length, PerfPlan, PerfSuite, Point, Trial
 
 
 @dataclass(frozen=True)
@@ -87,25 +90,36 @@ def plan_perf(
 ) -> PerfPlan:
     """Orders the trials of load points, every point of one repeat before the next repeat.
 
-    With engines that run together, arms alternate trial by trial. Otherwise they alternate in blocks of
-    all points, with one engine change a repeat.
+    With engines that run together, arms alternate trial by trial, and which is first alternates from point to point
+    and repeat to repeat. Otherwise they alternate in blocks of all points, with one engine change a repeat.
     """
-    seeds = _trial_seeds(seed, len(points), repeats)
+    points = most_telling_first(points)
     trials: list[Trial] = []
     for repeat in range(repeats):
-        order = list(arms) if repeat % 2 == 0 else list(reversed(arms))
         if together:
-            pairs: Iterable[tuple[int, Arm]] = ((p, arm) for p in range(len(points)) for arm in order)
+            pairs = [(point, arm) for i, point in enumerate(points) for arm in _swapped(arms, repeat + i)]
         else:
-            pairs = ((p, arm) for arm in order for p in range(len(points)))
-        trials += [_trial(points[p], arm, repeat, int(seeds[p, repeat])) for p, arm in pairs]
+            pairs = [(point, arm) for arm in _swapped(arms, repeat) for point in points]
+        trials += [trial_of(point, arm, repeat, seed) for point, arm in pairs]
     return PerfPlan(suite=suite, seed=seed, trials=tuple(trials))
 
 
-def _trial(point: Point, arm: Arm, repeat: int, seed: int) -> Trial:
-    return Trial(trial_id=f"{point.point_id}-{arm}-{repeat}", point=point, arm=arm, repeat=repeat, seed=seed)
+def _swapped(arms: Sequence[Arm], turn: int) -> Sequence[Arm]:
+    return arms if turn % 2 == 0 else arms[::-1]
 
 
-def _trial_seeds(seed: int, points: int, repeats: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    words = np.random.SeedSequence(seed).generate_state(points * repeats, np.uint32)
-    return words.astype(np.int64).reshape(points, repeats)
+def most_telling_first(points: Sequence[Point]) -> list[Point]:
+    """Throughput at every input length, then the first rate given at every input length, then the second, ..."""
+    places: dict[Length, int] = {}
+    ranked = []
+    for point in sorted(points, key=lambda p: p.arrivals.process not in UNPACED):
+        place = places.get(point.input_len, 0)
+        places[point.input_len] = place + 1
+        ranked.append((place, point))
+    return [point for _, point in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def trial_of(point: Point, arm: Arm, repeat: int, seed: int) -> Trial:
+    """A trial whose seed depends on the plan's seed, point and repeat alone, so that arms share it."""
+    words = np.random.SeedSequence([seed, int(content_hash(point), 16), repeat]).generate_state(1, np.uint32)
+    return Trial(trial_id=f"{point.point_id}-{arm}-{repeat}", point=point, arm=arm, repeat=repeat, seed=int(words[0]))

@@ -193,6 +193,7 @@ class AccuracyRequest:
     suites: tuple[str, ...] = ()
     limit: int | None = None
     repeat_baseline: bool = False
+    stop_when_decided: bool = False
 
 
 def accuracy_plan(
@@ -214,4 +215,5 @@ def accuracy_plan(
         limit=defaults.limit if accuracy.limit is None else accuracy.limit,
         seed=seed,
         repeat_baseline=accuracy.repeat_baseline,
+        stop_when_decided=accuracy.stop_when_decided,
     )

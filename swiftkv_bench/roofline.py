@@ -22,6 +22,7 @@ With h hidden size, a query heads, g key/value heads, d head size, I intermediat
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = [
     "decode_bytes",
     "decode_flops",
     "kv_cache_bytes_per_token",
+    "memory_bandwidth",
     "mix_bound",
     "mix_time_s",
     "prefill_bound",
@@ -130,6 +132,27 @@ class Machine:
 
     flops_per_s: float
     bytes_per_s: float
+
+
+BANDWIDTH: Mapping[str, float] = {
+    "H200": 4.8e12,
+    "H100 NVL": 3.9e12,
+    "H100 PCIe": 2.0e12,
+    "H100": 3.35e12,
+    "A100-SXM4-80GB": 2.039e12,
+    "A100 80GB PCIe": 1.935e12,
+    "A100": 1.555e12,
+    "L40S": 0.864e12,
+    "L4": 0.3e12,
+}
+"""Part of a GPU's product name -> peak memory bandwidth, bytes/s, as NVIDIA's data sheets of these cards say; the
+first part that occurs counts."""
+
+
+def memory_bandwidth(card: str) -> float | None:
+    """Peak memory bandwidth of a GPU by its product name, bytes/s; None for a card that is not in `BANDWIDTH`."""
+    words = card.replace("NVIDIA ", "")
+    return next((found for name, found in BANDWIDTH.items() if re.search(rf"\b{re.escape(name)}\b", words)), None)
 
 
 def _linear_bytes(quantization: Mapping[str, Any] | None, dtype_bytes: float) -> float:

@@ -4,12 +4,14 @@ A trial's records are on disk when the trial ends, an item's when it is answered
 started again up to a bound; what could not be measured is recorded as such and the run goes on.
 """
 
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
 
 from swiftkv_bench import integrity, provenance
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
+from swiftkv_bench.analysis.stopping import decider
 from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
@@ -17,8 +19,7 @@ from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.probes import probe_engine
 from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError
-from swiftkv_bench.estimate import CPU, GPU
-from swiftkv_bench.load import server_metrics
+from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
 from swiftkv_bench.load.target import Target as LoadTarget
 from swiftkv_bench.observer import Observer
@@ -28,6 +29,8 @@ from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Probe
 from swiftkv_bench.schema.perf import STATUS, PerfPlan, Trial, TrialRecord, TrialStatus
 from swiftkv_bench.store import Run
+from swiftkv_bench.telemetry.gpu import Gpus, open_gpus
+from swiftkv_bench.telemetry.watch import Watch
 
 
 def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
@@ -63,7 +66,13 @@ class _Execution:
         self.request = request
         self.run = run
         self.observer = observer
-        self.budget = Budget(request.budget_s, GPU if provenance.accelerators() else CPU)
+        self.budget = Budget(
+            request.budget_s,
+            speed_of(request.profile, provenance.accelerators()),
+            together=request.together,
+            one_by_one=bool(provenance.accelerators()),
+        )
+        self.gpus: Gpus | None = None
         self.failed_trials = 0
         self.left_out = 0
 
@@ -118,7 +127,8 @@ class _Execution:
         while True:
             targets = {arm: self._accuracy_target(arm, fleet) for arm in arms}
             try:
-                self._record_probes(fleet, run_accuracy(prepared, targets, self.run.path, self.observer))
+                probes = run_accuracy(prepared, targets, self.run.path, self.observer, decide=decider(prepared.plan))
+                self._record_probes(fleet, probes)
                 return
             except EngineError:
                 if all(fleet.alive(arm) for arm in arms):
@@ -141,40 +151,61 @@ class _Execution:
         done = len(plan.trials) - len(remaining)
         if done:
             self.observer.note(f"{done} of {len(plan.trials)} trials are there already")
-        for trial in remaining:
-            if not self.budget.allows(trial, remaining):
-                self.left_out += 1
-                continue
-            self.observer.progress("trials", f"{trial.point.point_id} on {trial.arm}", done, len(plan.trials))
-            started = perf_counter()
-            self._trial(trial, fleet)
-            self.budget.took(trial, perf_counter() - started)
-            done += 1
+        self._remember()
+        opened = open_gpus()
+        with nullcontext() if opened is None else opened as self.gpus:
+            while remaining:
+                trial = remaining[0]
+                if self.budget.allows(trial, remaining, fleet.running):
+                    self.observer.progress("trials", f"{trial.point.point_id} on {trial.arm}", done, len(plan.trials))
+                    self._timed_trial(trial, fleet)
+                    done += 1
+                else:
+                    self.left_out += 1
+                remaining = remaining[1:]
         self.observer.finish("trials")
 
-    def _trial(self, trial: Trial, fleet: Fleet) -> None:
-        """Runs one trial and puts it on disk; a trial that cannot be run is recorded as failed."""
+    def _remember(self) -> None:
+        """Tells the budget what trials and starts took when this run was begun."""
+        for record in self.run.trial_records():
+            self.budget.took(record.trial, record.total_s)
+        for info in self.run.manifest.engine_info:
+            if info.start_s is not None:
+                self.budget.started(info.start_s)
+
+    def _timed_trial(self, trial: Trial, fleet: Fleet) -> None:
+        begun, up = perf_counter(), fleet.running
         target = self._load_target(trial.arm, fleet)
-        edges = Edges(target)
+        ready = perf_counter()
+        if fleet.running != up:
+            self.budget.started(ready - begun, len(set(fleet.running) - set(up)))
+        self._trial(trial, target, fleet.session(trial.arm))
+        self.budget.took(trial, perf_counter() - ready)
+
+    def _trial(self, trial: Trial, target: LoadTarget, session: int | None) -> None:
+        """Runs one trial and puts it on disk; a trial that cannot be run is recorded as failed."""
+        watch = Watch(target, session, self.gpus)
         options = Options(workers=self.request.workers)
         try:
-            done = run_trial(trial, target, self.observer, options=options, window=edges)
+            done = run_trial(trial, target, self.observer, options=options, window=watch)
         except TrialInterruptedError as e:
-            self._write(trial, e.run, edges, "interrupted", "stopped by the user")
+            watch.abandon()
+            self._write(trial, e.run, watch, "interrupted", "stopped by the user")
             raise
         except EngineError as e:
+            watch.abandon()
             self.failed_trials += 1
             self.observer.note(f"{trial.trial_id} failed: {e}")
             return
         if (done.table.status == STATUS.index("ok")).any():
-            self._write(trial, done, edges, "complete", None)
+            self._write(trial, done, watch, "complete", None)
             return
         reason = f"no request succeeded; the first error: {next(iter(done.table.errors.values()), 'none')}"
         self.failed_trials += 1
         self.observer.note(f"{trial.trial_id} failed: {reason}")
-        self._write(trial, done, edges, "failed", reason)
+        self._write(trial, done, watch, "failed", reason)
 
-    def _write(self, trial: Trial, done: TrialRun, edges: "Edges", status: TrialStatus, reason: str | None) -> None:
+    def _write(self, trial: Trial, done: TrialRun, watch: Watch, status: TrialStatus, reason: str | None) -> None:
         record = TrialRecord(
             trial=trial,
             status=status,
@@ -183,8 +214,9 @@ class _Execution:
             window_s=done.window_s,
             total_s=done.total_s,
             client=done.client,
-            server_before=edges.before,
-            server_after=edges.after,
+            server_before=watch.before,
+            server_after=watch.after,
+            telemetry=watch.telemetry,
         )
         self.run.write_trial(record, done.table)
 
@@ -197,23 +229,6 @@ class _Execution:
             vocabulary=vocabulary(config.spec.tokenizer, size if isinstance(size, int) else None),
             api_key=config.api_key,
         )
-
-
-class Edges:
-    """Reads the server's own counters at the edges of a trial's measurement."""
-
-    def __init__(self, target: LoadTarget) -> None:
-        self._target = target
-        self.before: dict[str, float] = {}
-        self.after: dict[str, float] = {}
-
-    def opens(self) -> None:
-        """After the warm-up."""
-        self.before = server_metrics.read(self._target)
-
-    def closes(self) -> None:
-        """After the last measured response."""
-        self.after = server_metrics.read(self._target)
 
 
 def engine_key(spec: EngineSpec) -> str:

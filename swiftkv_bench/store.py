@@ -105,6 +105,16 @@ class Run:
             if path.exists():
                 yield self._read_trial(path)
 
+    def trial_records(self) -> Iterator[TrialRecord]:
+        """The records of all trials in order of the plan, without their tables.
+
+        Raises:
+            InputError: a record cannot be read.
+        """
+        plan = self.manifest.plan.perf
+        paths = (self._trial_path(trial.trial_id) for trial in (() if plan is None else plan.trials))
+        yield from (_read_model(path, _TrialFile).record for path in paths if path.exists())
+
     def _read_trial(self, path: Path) -> tuple[TrialRecord, RequestTable]:
         file = _read_model(path, _TrialFile)
         table_path = path.with_suffix(".npz")

@@ -32,6 +32,27 @@ def test_arms_alternate_and_swap_each_repeat_when_engines_run_together() -> None
     ]  # fmt: skip
 
 
+def test_which_arm_is_first_alternates_from_point_to_point() -> None:
+    plan = plan_perf(_points(1, 3), ARMS, repeats=1, seed=0, together=True)
+    assert [t.arm for t in plan.trials] == [*ARMS, *ARMS[::-1], *ARMS]
+
+
+def test_throughput_points_come_first_then_one_rate_of_every_input_length() -> None:
+    lengths = (Length(mean=100), Length(mean=200))
+    rates = tuple(arrivals_at(rate) for rate in (2.0, 1.0, math.inf))
+    points = Grid(lengths, Length(mean=8), rates, requests=10, duration_s=None, warmup_requests=0).points()
+    plan = plan_perf(points, ARMS, repeats=2, seed=0, together=True)
+    told = [(t.repeat, t.point.input_len.mean, t.point.arrivals.rate) for t in plan.trials if t.arm == "baseline"]
+    first = [(0, 100, None), (0, 200, None), (0, 100, 2.0), (0, 200, 2.0), (0, 100, 1.0), (0, 200, 1.0)]
+    assert told == first + [(1, length, rate) for _, length, rate in first]
+
+
+def test_more_repeats_or_points_leave_the_seeds_of_others_alone() -> None:
+    few = {t.trial_id: t.seed for t in plan_perf(_points(1, 1), ARMS, repeats=1, seed=0, together=True).trials}
+    many = {t.trial_id: t.seed for t in plan_perf(_points(2, 3), ARMS, repeats=4, seed=0, together=True).trials}
+    assert few.items() <= many.items()
+
+
 def test_one_engine_change_a_repeat_when_engines_run_in_turn() -> None:
     plan = plan_perf(_points(2, 2), ARMS, repeats=3, seed=0, together=False)
     arms = [t.arm for t in plan.trials]

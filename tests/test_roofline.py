@@ -12,6 +12,7 @@ from swiftkv_bench.roofline import (
     decode_bytes,
     decode_flops,
     kv_cache_bytes_per_token,
+    memory_bandwidth,
     mix_bound,
     mix_time_s,
     prefill_bound,
@@ -172,3 +173,20 @@ def test_unusable_config_is_named(config: dict[str, Any], words: str) -> None:
 def test_cached_must_leave_a_token() -> None:
     with pytest.raises(InputError, match="got 3 of 3"):
         prefill_flops(TINY, 3, cached=3)
+
+
+@pytest.mark.parametrize(
+    ("card", "bytes_per_s"),
+    [
+        ("NVIDIA H100 80GB HBM3", 3.35e12),
+        ("NVIDIA H100 PCIe", 2.0e12),
+        ("NVIDIA H200", 4.8e12),
+        ("NVIDIA A100-SXM4-40GB", 1.555e12),
+        ("NVIDIA L4", 0.3e12),
+        ("NVIDIA L40S", 0.864e12),
+        ("NVIDIA L40", None),
+        ("Tesla T4", None),
+    ],
+)
+def test_bandwidth_is_known_by_the_name_that_nvidia_smi_gives(card: str, bytes_per_s: float | None) -> None:
+    assert memory_bandwidth(card) == bytes_per_s

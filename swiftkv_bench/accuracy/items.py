@@ -5,10 +5,10 @@ An item is one document of one task. Prompts, filters and metrics are computed b
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from swiftkv_bench.accuracy.encoding import Encoder
@@ -116,11 +116,14 @@ def sample(column_tasks: ColumnTasks, limit: int | None, seed: int) -> list[tupl
     return [d for d in documents if d in chosen]
 
 
-def in_waves(items: Sequence[Item], waves: int, seed: int) -> list[list[Item]]:
-    """Items in parts of equal size, each a random sample of what is left and itself in the given order."""
+def in_parts(items: Sequence[Item], parts: int, seed: int) -> list[list[Item]]:
+    """Items in parts of equal size, each a random sample of what is left and itself in the given order.
+
+    After part k of K are round(k n / K) of n items, so that parts end where `stats.sequential` takes its looks to be.
+    """
     ranked = sorted(range(len(items)), key=lambda i: _rank(seed, items[i].key))
-    size = max(1, math.ceil(len(items) / waves))
-    return [[items[i] for i in sorted(ranked[start : start + size])] for start in range(0, len(items), size)]
+    ends = sorted({round(k * len(items) / parts) for k in range(parts + 1)})
+    return [[items[i] for i in sorted(ranked[start:end])] for start, end in pairwise(ends)]
 
 
 def build_items(

@@ -12,6 +12,7 @@ from typing import Any, Self
 from pydantic import TypeAdapter, ValidationError
 
 from swiftkv_bench.accuracy.items import Generation, Item, Question, Score, score
+from swiftkv_bench.accuracy.looks import Scores
 from swiftkv_bench.accuracy.scoring import Answer, loglikelihood
 from swiftkv_bench.accuracy.session import Answered
 from swiftkv_bench.accuracy.tasks import ColumnTasks
@@ -24,7 +25,7 @@ from swiftkv_bench.store import Run, write_atomic
 FLUSH_ITEMS = 64
 FLUSH_S = 1.0
 
-_Key = tuple[str, int, str, str, int]
+_Key = tuple[Arm, int, str, str, int]
 _STATUSES = TypeAdapter(list[ColumnStatus])
 
 
@@ -40,7 +41,7 @@ class ItemLog:
         self._run = Run(folder)
         self._path = self._run.items_path
         _cut_torn_line(self._path)
-        self._done = {_key(record): record.prompt_hash for record in self._run.items()}
+        self._done = {_key(record): (record.prompt_hash, record.score) for record in self._run.items()}
         self._lock = threading.Lock()
 
     def is_done(self, arm: Arm, repeat: int, item: Item) -> bool:
@@ -50,12 +51,21 @@ class ItemLog:
             InputError: it was answered with another prompt: the folder belongs to another run.
         """
         recorded = self._done.get((arm, repeat, item.column, item.task, item.doc_id))
-        if recorded is not None and recorded != item.prompt_hash:
+        if recorded is not None and recorded[0] != item.prompt_hash:
             raise InputError(
                 f"{self._path}: item {item.task}/{item.doc_id} of {arm} was answered with another prompt; the suite, "
                 f"the data or the tokenizer changed since; choose a new folder with --out"
             )
         return recorded is not None
+
+    def scores(self, column: str) -> Scores:
+        """Scores of one column so far."""
+        found: dict[tuple[Arm, int], dict[tuple[str, int], float]] = {}
+        with self._lock:
+            for (arm, repeat, name, task, doc_id), (_, value) in self._done.items():
+                if name == column:
+                    found.setdefault((arm, repeat), {})[task, doc_id] = value
+        return found
 
     def records(self, arm: Arm, repeat: int, column: str) -> list[ItemRecord]:
         """What is recorded of one column on one arm, in order of answering."""
@@ -70,7 +80,7 @@ class ItemLog:
         with self._lock, self._path.open("ab", buffering=0) as file:
             file.write(lines)
             os.fsync(file.fileno())
-            self._done.update((_key(record), record.prompt_hash) for record in records)
+            self._done.update((_key(record), (record.prompt_hash, record.score)) for record in records)
 
 
 class Recorder:

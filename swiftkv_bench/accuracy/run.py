@@ -8,13 +8,14 @@ restarting and stopping engines is the runner's business; statistics are the ana
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from swiftkv_bench.accuracy.data import MissingDataError
-from swiftkv_bench.accuracy.items import Item, build_items, in_waves, sample
+from swiftkv_bench.accuracy.items import Item, build_items, in_parts, sample
+from swiftkv_bench.accuracy.looks import Decide, Looks
 from swiftkv_bench.accuracy.native import write_native
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import ItemLog, Recorder, StatusFile
@@ -26,12 +27,10 @@ from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.accuracy import AccuracyPlan, ColumnStatus
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe
+from swiftkv_bench.stats.sequential import LOOKS
 
 CONCURRENCY = 64
 """Items in flight for each engine: enough to fill its batches, few enough to keep shots of one subject together."""
-
-WAVES = 10
-"""Parts of a column after which an early end is considered."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +75,15 @@ def run_accuracy(
     observer: Observer,
     *,
     concurrency: int = CONCURRENCY,
-    parallel: bool = True,
-    decided: Callable[[str], bool] | None = None,
+    decide: Decide | None = None,
 ) -> list[Probe]:
     """Asks the engines that run now everything the plan wants of their arms and records it in the folder.
 
-    What the folder holds already is not asked again, so the same call resumes a run.
+    What the folder holds already is not asked again, so the same call resumes a run. The given arms answer a column
+    side by side.
 
     Args:
-        parallel: arms answer a column side by side; else one after the other.
-        decided: asked with a column's name after each tenth of its items; True ends the column early.
+        decide: whether a column may end early, asked after each tenth of its items where the plan wants it.
 
     Returns:
         What the probes of the engines found.
@@ -94,9 +92,11 @@ def run_accuracy(
         EngineError: an engine failed; everything answered until then is recorded.
         InputError: the folder holds answers to other prompts or of another engine configuration.
     """
+    stops = prepared.plan.stop_when_decided
     run = _Run(
-        prepared.plan, folder, ItemLog(folder), StatusFile(folder), observer, concurrency, decided, threading.Event()
-    )
+        prepared.plan, folder, ItemLog(folder), StatusFile(folder), observer, concurrency,
+        decide if stops else None, threading.Event(),
+    )  # fmt: skip
     arms = [arm for arm in prepared.plan.arms if arm in targets]
     for arm in arms:
         run.statuses.require_engine(arm, targets[arm].engine_key)
@@ -105,7 +105,7 @@ def run_accuracy(
     sessions = [Session(arm, targets[arm], folder, run.stop) for arm in arms]
     try:
         for column_tasks in prepared.columns:
-            run.column(column_tasks, sessions, parallel)
+            run.column(column_tasks, sessions)
     finally:
         for session in sessions:
             session.close()
@@ -120,14 +120,17 @@ class _Run:
     statuses: StatusFile
     observer: Observer
     concurrency: int
-    decided: Callable[[str], bool] | None
+    decide: Decide | None
     stop: threading.Event
 
-    def column(self, column_tasks: ColumnTasks, sessions: list[Session], parallel: bool) -> None:
+    def column(self, column_tasks: ColumnTasks, sessions: list[Session]) -> None:
         """One column on all arms; the first failure stops the others and is raised."""
         items = self._items(column_tasks, {session.target for session in sessions})
-        with ThreadPoolExecutor(len(sessions) if parallel else 1, thread_name_prefix="arm") as pool:
-            arms = [pool.submit(self._arm, session, column_tasks, items[session.target]) for session in sessions]
+        looks, decide, name = None, self.decide, column_tasks.column.name
+        if decide is not None:
+            looks = Looks({session.arm for session in sessions}, lambda: decide(name, self.log.scores(name)))
+        with ThreadPoolExecutor(len(sessions), thread_name_prefix="arm") as pool:
+            arms = [pool.submit(self._arm, session, column_tasks, items[session.target], looks) for session in sessions]
             try:
                 for arm in arms:
                     arm.result()
@@ -153,28 +156,35 @@ class _Run:
         self.observer.finish("prompts")
         return {t: built[t.tokenization] for t in targets}
 
-    def _arm(self, session: Session, column_tasks: ColumnTasks, items: list[Item]) -> None:
+    def _arm(self, session: Session, column_tasks: ColumnTasks, items: list[Item], looks: Looks | None) -> None:
         repeats = (0, 1) if self.plan.repeat_baseline and session.arm == "baseline" else (0,)
         for repeat in repeats:
-            if not self.stop.is_set() and self._column_on_arm(session, repeat, column_tasks, items):
+            if repeat:
+                items = [item for item in items if self.log.is_done(session.arm, 0, item)]
+            if not self.stop.is_set() and self._column_on_arm(session, repeat, column_tasks, items, looks):
                 name = session.arm if repeat == 0 else f"{session.arm}-again"
                 records = self.log.records(session.arm, repeat, column_tasks.column.name)
                 folder = self.folder / "lm_eval" / name / column_tasks.column.name
                 write_native(folder, column_tasks, items, records, session.target)
 
-    def _column_on_arm(self, session: Session, repeat: int, column_tasks: ColumnTasks, items: list[Item]) -> bool:
+    def _column_on_arm(
+        self, session: Session, repeat: int, column_tasks: ColumnTasks, items: list[Item], looks: Looks | None
+    ) -> bool:
         """Answers what is not answered yet; False if there was nothing to do."""
         column, arm = column_tasks.column, session.arm
-        todo = [item for item in items if not self.log.is_done(arm, repeat, item)]
+        done = sum(self.log.is_done(arm, repeat, item) for item in items)
         known = self.statuses.get(arm, repeat, column.name)
-        if not todo and known is not None and known.status == "complete":
+        looks = looks if repeat == 0 else None
+        if done == len(items) and known is not None and known.status == "complete":
+            if looks is not None:
+                looks.leave(arm)
             return False
         tally, started = Tally(), time.perf_counter()
-        recorder = Recorder(self.log, column_tasks, arm, repeat, self.observer, len(items) - len(todo), len(items))
+        recorder = Recorder(self.log, column_tasks, arm, repeat, self.observer, done, len(items))
         status, reason = "incomplete", "stopped before all items were answered"
         try:
-            if self._ask(session, repeat, todo, tally, recorder):
-                reason = "ended early: the verdict was reached"
+            if self._ask(session, repeat, items, tally, recorder, looks):
+                status, reason = "ended early", "its verdicts were reached"
             elif recorder.done == len(items):
                 status, reason = "complete", ""
         except ProbeError as e:
@@ -183,6 +193,8 @@ class _Run:
             reason = str(e) or type(e).__name__
             raise
         finally:
+            if looks is not None:
+                looks.leave(arm)
             self.statuses.put(
                 ColumnStatus.model_validate({
                     "arm": arm, "repeat": repeat, "column": column.name, "status": status, "reason": reason or None,
@@ -196,14 +208,19 @@ class _Run:
             )  # fmt: skip
         return True
 
-    def _ask(self, session: Session, repeat: int, todo: list[Item], tally: Tally, recorder: Recorder) -> bool:
+    def _ask(
+        self, session: Session, repeat: int, items: list[Item], tally: Tally, recorder: Recorder, looks: Looks | None
+    ) -> bool:
         """Answers and records items; True if the column was ended early."""
-        waves = [todo] if self.decided is None else in_waves(todo, WAVES, self.plan.seed)
+        parts = [items] if looks is None else in_parts(items, LOOKS, self.plan.seed)
         with recorder:
-            for number, wave in enumerate(waves, 1):
-                for answered in session.answer(wave, repeat, self.concurrency, tally):
+            for number, part in enumerate(parts, 1):
+                todo = [item for item in part if not self.log.is_done(session.arm, repeat, item)]
+                for answered in session.answer(todo, repeat, self.concurrency, tally):
                     recorder.add(answered)
                 recorder.flush()
-                if self.decided is not None and number < len(waves) and self.decided(recorder.column.name):
+                if looks is None or self.stop.is_set():
+                    continue
+                if number < len(parts) and looks.after(session.arm, number):
                     return True
         return False

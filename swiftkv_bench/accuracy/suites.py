@@ -109,6 +109,7 @@ def plan_accuracy(
     limit: int | None = None,
     seed: int = 0,
     repeat_baseline: bool = False,
+    stop_when_decided: bool = False,
 ) -> AccuracyPlan:
     """What an accuracy run asks. Reads the suite's files for their hash, nothing else.
 
@@ -135,6 +136,7 @@ def plan_accuracy(
         limit=limit,
         seed=seed,
         repeat_baseline=repeat_baseline,
+        stop_when_decided=stop_when_decided,
     )
 
 

@@ -1,11 +1,11 @@
 """From recorded items to columns: scores, paired differences, verdicts, and the items worth reading."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from swiftkv_bench.analysis.comparisons import Answers, Side, compare_sides, corrected, withheld
 from swiftkv_bench.analysis.item_views import item_view
 from swiftkv_bench.analysis.published import MACRO, published_rows
 from swiftkv_bench.analysis.values import (
@@ -19,45 +19,17 @@ from swiftkv_bench.analysis.values import (
     Macro,
     Published,
 )
-from swiftkv_bench.checks import Finding, check_answers, check_chance, check_margin, check_reached, check_unparsed
-from swiftkv_bench.errors import IncomparableError
-from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, ItemRecord, ScoringMethod
+from swiftkv_bench.checks import Finding, check_answers, check_chance, check_margin, check_reached
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, ItemRecord
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
-from swiftkv_bench.schema.perf import Float
-from swiftkv_bench.stats.items import compare_items, mean_delta, score
-from swiftkv_bench.stats.verdicts import Verdict, holm, non_inferiority, overall
+from swiftkv_bench.stats.items import mean_delta, score
+from swiftkv_bench.stats.verdicts import Verdict, non_inferiority, overall
 
 ITEMS_SHOWN = 4_000
 """Items kept for the browser, flips first."""
 
-_Key = tuple[str, int]
-_Side = tuple[Arm, int]
-
-
-@dataclass
-class _Answers:
-    """One side of one column, compact: (task, doc_id) -> what comparisons need."""
-
-    scores: dict[_Key, float] = field(default_factory=dict)
-    hashes: dict[_Key, tuple[str, str, str]] = field(default_factory=dict)
-    unparsed: set[_Key] = field(default_factory=set)
-    methods: dict[ScoringMethod, None] = field(default_factory=dict)
-    truncated: int = 0
-    unfinished: int = 0
-
-    def add(self, item: ItemRecord) -> None:
-        key = (item.task, item.doc_id)
-        self.scores[key] = item.score
-        self.hashes[key] = (item.doc_hash, item.prompt_hash, item.target_hash)
-        self.methods[item.method] = None
-        self.truncated += item.truncated
-        self.unfinished += item.unfinished
-        if item.unparsed:
-            self.unparsed.add(key)
-
-
-_Columns = dict[str, dict[_Side, _Answers]]
+_Columns = dict[str, dict[Side, Answers]]
 
 
 def analyse_accuracy(
@@ -77,7 +49,7 @@ def analyse_accuracy(
     answers: _Columns = {column.name: {} for column in plan.columns}
     for item in items():
         if item.column in answers:
-            answers[item.column].setdefault((item.arm, item.repeat), _Answers()).add(item)
+            answers[item.column].setdefault((item.arm, item.repeat), Answers()).add(item)
     published = published_rows(manifest, plan)
     findings: list[Finding] = []
     columns = []
@@ -85,8 +57,9 @@ def analyse_accuracy(
         result, found = _column(column, plan, answers[column.name], statuses, published.get(column.name))
         columns.append(result)
         findings += found
-    columns = _corrected(columns)
+    columns = corrected(columns)
     macro = _macro(columns, plan, published.get(MACRO))
+    findings += _present(_unjudged_average(macro))
     shown, total, flips = _shown(plan, answers, items)
     analysis = AccuracyAnalysis(
         run_id=manifest.run_id,
@@ -104,19 +77,12 @@ def analyse_accuracy(
 def _column(
     column: Column,
     plan: AccuracyPlan,
-    sides: Mapping[_Side, _Answers],
+    sides: Mapping[Side, Answers],
     statuses: Sequence[ColumnStatus],
     published: Published | None,
 ) -> tuple[ColumnResult, list[Finding]]:
     arms = {arm: _column_arm(column, arm, sides.get((arm, 0)), statuses) for arm in plan.arms}
-    comparisons: dict[ComparisonKind, Comparison] = {}
-    findings: list[Finding] = []
-    for kind, (reference, candidate) in SIDES.items():
-        if reference in sides and candidate in sides:
-            found, notes = _compare(kind, column, plan.seed, sides[reference], sides[candidate])
-            findings += notes
-            if found is not None:
-                comparisons[kind] = found
+    comparisons, findings = compare_sides(column, plan, sides)
     for arm, answered in ((arm, sides.get((arm, 0))) for arm in plan.arms):
         if answered is not None:
             n, cut, open_ended = len(answered.scores), answered.truncated, answered.unfinished
@@ -127,22 +93,13 @@ def _column(
     chance = list(_present(check_chance(column.name, column.chance, scores)))
     noise = comparisons.get("noise")
     below = [] if noise is None else list(_present(check_margin(column.name, noise.delta, column.margin)))
-    undecided: tuple[ComparisonKind, ...] = ("total", "model", "engine") if below else ("total", "model")
-    for kind in undecided if chance or below else ():
-        if kind in comparisons:
-            comparisons[kind] = _undecided(comparisons[kind])
+    comparisons = withheld(
+        comparisons, guessing=bool(chance), noise=noise.delta if noise is not None and below else None
+    )
     return ColumnResult(column, arms, comparisons, published), [*findings, *chance, *below]
 
 
-def _undecided(comparison: Comparison) -> Comparison:
-    """The figures stand; the claim does not."""
-    if comparison.verdict is None:
-        return comparison
-    verdict = replace(comparison.verdict, verdict=Verdict.INCONCLUSIVE, n_to_decide=None)
-    return replace(comparison, verdict=verdict)
-
-
-def _column_arm(column: Column, arm: Arm, answered: _Answers | None, statuses: Sequence[ColumnStatus]) -> ColumnArm:
+def _column_arm(column: Column, arm: Arm, answered: Answers | None, statuses: Sequence[ColumnStatus]) -> ColumnArm:
     state = next((s for s in statuses if (s.arm, s.repeat, s.column) == (arm, 0, column.name)), None)
     status = state.status if state is not None else ("complete" if answered is not None else "not run")
     reason = state.reason if state is not None else (None if answered is not None else "nothing was recorded")
@@ -162,68 +119,6 @@ def _column_arm(column: Column, arm: Arm, answered: _Answers | None, statuses: S
     )
 
 
-def _compare(
-    kind: ComparisonKind, column: Column, seed: int, reference: _Answers, candidate: _Answers
-) -> tuple[Comparison | None, list[Finding]]:
-    keys = _paired(column.name, reference, candidate)
-    if not keys:
-        return None, []
-    tasks = [task for task, _ in keys]
-    left, right = _values(reference, keys), _values(candidate, keys)
-    delta = compare_items(left, right, tasks, column.weight_by, seed=seed)
-    verdict = None if kind == "noise" else non_inferiority(delta, column.margin)
-    arm = SIDES[kind][1][0]
-    lone = len(reference.scores.keys() ^ candidate.scores.keys())
-    notes: list[Finding | None] = []
-    if lone:
-        text = f"{lone:,} items were answered by one side of the {kind} comparison only and are not compared."
-        notes.append(Finding("unpaired-items", "note", text, "Resume the run.", arm=arm, column=column.name))
-    if kind != "noise":
-        pair = set(keys)
-        counts = (len(candidate.unparsed & pair), len(reference.unparsed & pair))
-        notes.append(check_unparsed(column.name, arm, len(keys), *counts))
-    return Comparison(kind, delta, verdict), [n for n in notes if n is not None]
-
-
-def _paired(column: str, reference: _Answers, candidate: _Answers) -> list[_Key]:
-    """Keys that both sides answered, sorted.
-
-    Raises:
-        IncomparableError: a document, prompt or target differs.
-    """
-    keys = sorted(reference.scores.keys() & candidate.scores.keys())
-    for key in keys:
-        names = ("document", "prompt", "target")
-        for name, a, b in zip(names, reference.hashes[key], candidate.hashes[key], strict=True):
-            if a != b:
-                raise IncomparableError(
-                    f"{name}_hash",
-                    f"{column}: item {key[0]}/{key[1]} has another {name} on one arm ({a} and {b}), so scores do not "
-                    f"pair; answer both arms with the same suite, data and tokenizer",
-                )
-    return keys
-
-
-def _values(answers: _Answers, keys: Sequence[_Key]) -> Float:
-    return np.array([answers.scores[key] for key in keys], dtype=float)
-
-
-def _corrected(columns: Sequence[ColumnResult]) -> list[ColumnResult]:
-    """Adds Holm-adjusted p values over the columns, kind by kind."""
-    out = list(columns)
-    for kind in SIDES:
-        raw = [
-            (i, c.comparisons[kind].verdict.p_fail)  # type: ignore[union-attr]
-            for i, c in enumerate(out)
-            if kind in c.comparisons and c.comparisons[kind].verdict is not None
-        ]
-        known = [(i, p) for i, p in raw if p is not None]
-        for (i, _), adjusted in zip(known, holm([p for _, p in known]), strict=True):
-            compared = replace(out[i].comparisons[kind], p_fail_holm=adjusted)
-            out[i] = replace(out[i], comparisons={**out[i].comparisons, kind: compared})
-    return out
-
-
 def _macro(columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Published | None) -> Macro | None:
     """Over the columns that every arm answered; None below two. Published only when it is over the same columns."""
     whole = [c for c in columns if all(a.score is not None for a in c.arms.values())]
@@ -231,14 +126,22 @@ def _macro(columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Publi
         return None
     scores = {arm: float(np.mean([c.arms[arm].score.mean for c in whole])) for arm in plan.arms}  # type: ignore[union-attr]
     comparisons: dict[ComparisonKind, Comparison] = {}
+    early = any(a.status == "ended early" for c in whole for a in c.arms.values())
     for kind in SIDES:
         deltas = [c.comparisons[kind].delta for c in whole if kind in c.comparisons]
         delta = mean_delta(deltas) if len(deltas) == len(whole) else None
         if delta is not None:
-            verdict = None if kind == "noise" else non_inferiority(delta, plan.macro_margin)
+            verdict = None if kind == "noise" or early else non_inferiority(delta, plan.macro_margin)
             comparisons[kind] = Comparison(kind, delta, verdict)
     same = {c.column.name for c in whole if c.published is not None} == {c.column.name for c in columns}
     return Macro(tuple(c.column.name for c in whole), scores, comparisons, published if same else None)
+
+
+def _unjudged_average(macro: Macro | None) -> Finding | None:
+    if macro is None or "total" not in macro.comparisons or macro.comparisons["total"].verdict is not None:
+        return None
+    text = "The average has no verdict: columns that end once they are decided leave its level unknown."
+    return Finding("average-not-judged", "note", text, "Run without --stop-when-decided to have one.")
 
 
 def _verdicts(columns: Sequence[ColumnResult], macro: Macro | None) -> dict[ComparisonKind, Verdict]:

@@ -1,14 +1,14 @@
 """From recorded trials to load points: figures with intervals over trials, gains of paired trials, bounds."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from swiftkv_bench import roofline
+from swiftkv_bench.analysis.bounds import Bounds, most_running, reached
 from swiftkv_bench.analysis.values import (
     METRICS,
-    Bound,
     Breakdown,
     Estimate,
     Gain,
@@ -31,14 +31,13 @@ from swiftkv_bench.metrics import (
 )
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
-from swiftkv_bench.schema.perf import Float, PerfPlan, Point, RequestStatus, RequestTable, TrialRecord
+from swiftkv_bench.schema.perf import UNPACED, Float, PerfPlan, Point, RequestStatus, RequestTable, TrialRecord
 from swiftkv_bench.stats.intervals import mean_interval, quantile_interval, share_interval
 from swiftkv_bench.stats.ratios import Ratio, geometric_mean, paired_ratio
 
 SAMPLE = 2_000
 """Requests an arm and point kept for a scatter."""
 
-_UNPACED = ("all-at-once", "closed-loop")
 _POOLED = ("ttft_s", "tpot_s", "e2e_latency_s", "ttft_from_schedule_s")
 
 
@@ -63,6 +62,7 @@ class _Trial:
     itl: GapHistogram
     itl_per_token: GapHistogram
     server: ServerMetrics
+    peaks: dict[str, float]
     joule_per_token: float | None
     sample: Sample
     counts: _Counts
@@ -112,10 +112,8 @@ def analyse_perf(
         kept, found = _taken(record, table, objective)
         cell.trials += [kept] if kept is not None else []
         findings += found
-    points: dict[str, Point] = {}
-    for trial in plan.trials:
-        points.setdefault(trial.point.point_id, trial.point)
-    bounds = _Bounds.of(manifest)
+    points = {trial.point.point_id: trial.point for trial in sorted(plan.trials, key=lambda t: _place(t.point))}
+    bounds = Bounds.of(manifest)
     results = []
     for point_id, point in points.items():
         measured = {arm: cells[point_id, arm] for arm in _arms(plan) if (point_id, arm) in cells}
@@ -134,6 +132,12 @@ def analyse_perf(
         objective=objective,
     )
     return analysis, findings
+
+
+def _place(point: Point) -> tuple[bool, float, float, float]:
+    """Order of display: what has no rate, by input length and concurrency; then rates, by input length."""
+    a = point.arrivals
+    return a.process not in UNPACED, point.input_len.mean, point.output_len.mean, a.rate or a.concurrency or math.inf
 
 
 def _keep_valid(cells: Sequence[_Cell]) -> None:
@@ -167,7 +171,8 @@ def _taken(
         itl=m.gaps.chunks,
         itl_per_token=m.gaps.tokens,
         server=server,
-        joule_per_token=_joule_per_token(record, m),
+        peaks={} if record.telemetry is None else record.telemetry.server_peaks,
+        joule_per_token=_joule_per_token(record, m, server),
         sample=_sample(table, m, record.trial.repeat),
         counts=_Counts(m.requests, m.ok, m.good, m.failures),
     )
@@ -186,12 +191,15 @@ def trial_figures(m: TrialMetrics) -> dict[str, float]:
     return {key: value for key, value in out.items() if value is not None}
 
 
-def _joule_per_token(record: TrialRecord, m: TrialMetrics) -> float | None:
-    joules = record.telemetry.get("energy_j")
-    if not isinstance(joules, int | float) or m.output_tokens is None:
-        return None
-    tokens = m.prompt_tokens + m.output_tokens
-    return joules / tokens if tokens else None
+def _joule_per_token(record: TrialRecord, m: TrialMetrics, server: ServerMetrics) -> float | None:
+    """Energy / tokens of prompt and output over the same time: as the server counts, since load beyond the measured
+    requests costs energy too; without its counters those of finished requests."""
+    joules = None if record.telemetry is None else record.telemetry.energy_j
+    if server.prompt_tokens is not None and server.output_tokens is not None:
+        tokens = server.prompt_tokens + server.output_tokens
+    else:
+        tokens = 0 if m.output_tokens is None else m.prompt_tokens + m.output_tokens
+    return joules / tokens if joules is not None and tokens else None
 
 
 def _sample(table: RequestTable, m: TrialMetrics, repeat: int) -> Sample:
@@ -294,7 +302,7 @@ def _thinned(trials: Sequence[_Trial]) -> Sample:
 
 
 def _point_result(
-    point: Point, arms: dict[Arm, PointArm], cells: Mapping[tuple[str, Arm], _Cell], bounds: "_Bounds"
+    point: Point, arms: dict[Arm, PointArm], cells: Mapping[tuple[str, Arm], _Cell], bounds: Bounds
 ) -> PointResult:
     withheld = _withheld(arms)
     gains: dict[str, Gain] = {}
@@ -307,7 +315,10 @@ def _point_result(
             for key, gain in found.items()
             if gain is not None and key != "achieved_rate" and not (saturated and METRICS[key].better == "lower")
         }
-    return PointResult(point, arms, gains, withheld, bounds.at(point))
+    base = cells.get((point.point_id, "baseline"))
+    running = None if base is None else most_running([t.peaks for t in base.used])
+    bound = bounds.at(point, arms.get("baseline"), running)
+    return PointResult(point, arms, gains, withheld, bound, reached(gains, bound))
 
 
 def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:
@@ -336,34 +347,6 @@ def _gain(key: str, reference: _Cell, candidate: _Cell) -> Gain | None:
     return Gain(found.value, found.interval, found.n, found.p, found.method, by_repeat)
 
 
-@dataclass(frozen=True)
-class _Bounds:
-    """Model configurations of the two arms, where they are known."""
-
-    baseline: Mapping[str, object] | None
-    swiftkv: Mapping[str, object] | None
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> "_Bounds":
-        known = {spec.arm: spec.architecture for spec in manifest.engines}
-        return cls(known.get("baseline"), known.get("swiftkv"))
-
-    def at(self, point: Point) -> Bound | None:
-        """At the mean lengths of a point; a shared prefix counts as computed."""
-        if self.baseline is None or self.swiftkv is None:
-            return None
-        inputs, outputs = round(point.input_len.mean), max(1, round(point.output_len.mean))
-        whole = [_request_flops(config, inputs, outputs) for config in (self.baseline, self.swiftkv)]
-        return Bound(roofline.prefill_bound(self.baseline, self.swiftkv, inputs), whole[0] / whole[1])
-
-
-def _request_flops(config: Mapping[str, object], inputs: int, outputs: int) -> float:
-    """Prefill and the outputs − 1 decode steps; decode FLOPs are linear in the context, so its mean suffices."""
-    steps = outputs - 1
-    context = inputs + outputs // 2
-    return roofline.prefill_flops(config, inputs) + steps * roofline.decode_flops(config, context)
-
-
 def _point_findings(point_id: str, arms: Mapping[Arm, PointArm]) -> list[Finding]:
     found: list[Finding | None] = [check_samples(min(a.ok for a in arms.values()), point_id)]
     for arm, measured in arms.items():
@@ -379,7 +362,7 @@ def _overall(points: Sequence[PointResult]) -> dict[str, Overall]:
         gains = [
             p.gains[key]
             for p in points
-            if key in p.gains and (metric.latency is not None or p.point.arrivals.process in _UNPACED)
+            if key in p.gains and (metric.latency is not None or p.point.arrivals.process in UNPACED)
         ]
         values = [gain.value for gain in gains]
         mean = geometric_mean(values)

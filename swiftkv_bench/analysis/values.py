@@ -6,7 +6,7 @@ from typing import Literal
 
 from swiftkv_bench.checks import Finding
 from swiftkv_bench.metrics import Objective
-from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ScoringMethod
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnState, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import Float, Point, RequestStatus
@@ -153,15 +153,19 @@ class PointArm:
 
 @dataclass(frozen=True)
 class Bound:
-    """Largest gain that the model's arithmetic allows at a point.
+    """Largest gain that arithmetic allows at a point, at equal batch.
 
     Attributes:
         ttft: of TTFT without queueing: prefill FLOPs of the baseline / of SwiftKV.
-        throughput: of whole requests: FLOPs of prompt and output of the baseline / of SwiftKV.
+        throughput: of whole requests; None where requests came at a set rate, which then sets the throughput.
+        prefill_share: share of the baseline's time that gains `ttft` in `throughput`; the rest gains nothing.
+        basis: what that share comes from, one phrase.
     """
 
     ttft: float
-    throughput: float
+    throughput: float | None
+    prefill_share: float | None
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ class PointResult:
         gains: metric key -> gain of `swiftkv` over `baseline`; empty when an arm is absent or invalid.
         withheld: why `gains`, or its latencies, are missing; None when nothing is.
         bound: None when a model's dimensions are not known.
+        reached: metric key -> gain / bound, where there is one; above 1 a queue made the gain larger.
     """
 
     point: Point
@@ -179,6 +184,7 @@ class PointResult:
     gains: dict[str, Gain]
     withheld: str | None
     bound: Bound | None
+    reached: dict[str, float] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -235,7 +241,7 @@ class ColumnArm:
     """
 
     arm: Arm
-    status: Literal["complete", "incomplete", "not run"]
+    status: ColumnState
     reason: str | None
     score: Score | None
     truncated: int
@@ -262,14 +268,18 @@ class Comparison:
     """Two arms on one column, or on the macro average.
 
     Attributes:
-        verdict: against the column's margin; None for `noise`.
+        verdict: against the column's margin; None for `noise`, and for an average over columns that ended early. FAIL
+            stands after Holm's correction over the columns of its kind.
         p_fail_holm: p of a drop beyond the margin, Holm-adjusted over the columns of its kind; None without an error.
+        excess: of `engine` where there is an A/A run: share of items whose score changes, beyond the share that
+            changes between two runs of the baseline; its verdict is part of `verdict`.
     """
 
     kind: ComparisonKind
     delta: ItemDelta
     verdict: NonInferiority | None
     p_fail_holm: float | None = None
+    excess: NonInferiority | None = None
 
 
 @dataclass(frozen=True)

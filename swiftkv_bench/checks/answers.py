@@ -26,12 +26,15 @@ def check_answers(column: str, arm: Arm, *, n: int, truncated: int, unfinished: 
 
 
 def check_reached(column: str, arm: Arm, status: str, reason: str | None) -> Finding | None:
-    """How far a column got on an arm: `complete`, `incomplete` or `not run`, and why."""
+    """How far a column got on an arm: `complete`, `ended early`, `incomplete` or `not run`, and why."""
     if status == "complete":
         return None
-    severity: Severity = "note" if status == "not run" else "warning"
+    severity: Severity = "warning" if status == "incomplete" else "note"
     text = sentence(f"{status.capitalize()}: {reason or 'no reason was recorded'}")
-    return Finding("column-not-complete", severity, text, "Resume the run, or give its data.", arm=arm, column=column)
+    step = "Resume the run, or give its data."
+    if status == "ended early":
+        step = "Bounds count every look at the data; the difference itself may be overstated a little."
+    return Finding("column-not-complete", severity, text, step, arm=arm, column=column)
 
 
 def check_unparsed(column: str, arm: Arm, n: int, unparsed: int, reference: int) -> Finding | None:

@@ -9,7 +9,7 @@ import numpy as np
 from swiftkv_bench.checks.finding import Finding, sentence
 from swiftkv_bench.metrics import ServerMetrics, TrialMetrics, in_flight, requests_needed
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import STATUS, RequestTable, TrialRecord
+from swiftkv_bench.schema.perf import STATUS, UNPACED, RequestTable, TrialRecord
 from swiftkv_bench.stats.series import gamma_gaps_fit, growth
 from swiftkv_bench.units import count, duration, percent
 
@@ -88,7 +88,7 @@ def _failed(m: TrialMetrics) -> Finding | None:
 def _client(record: TrialRecord, table: RequestTable, m: TrialMetrics) -> list[Finding]:
     found: list[Finding | None] = []
     process = record.trial.point.arrivals.process
-    if process not in ("closed-loop", "all-at-once"):
+    if process not in UNPACED:
         found += [_late(m), _unsent(record, table), _arrivals(record, table)]
     elif process == "all-at-once":
         found.append(_slow_start(table, m))
@@ -190,7 +190,7 @@ def _prefix_cache(record: TrialRecord, table: RequestTable, server: ServerMetric
 
 def _saturation(record: TrialRecord, table: RequestTable) -> Finding | None:
     arrivals = record.trial.point.arrivals
-    if arrivals.process in ("closed-loop", "all-at-once") or len(table) < 2 * SATURATION_BLOCKS or record.window_s <= 0:
+    if arrivals.process in UNPACED or len(table) < 2 * SATURATION_BLOCKS or record.window_s <= 0:
         return None
     ended = table.end_s - table.sent_s
     ended = ended[~np.isnan(ended)]

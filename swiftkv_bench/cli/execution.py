@@ -77,7 +77,9 @@ def build_request(
     if load is not None:
         trials = request.perf_plan(_load(load), profile, configs[:2], seed=run.seed, together=together)
     if accuracy is not None:
-        asked = AccuracyRequest(tuple(accuracy.suite or ()), accuracy.limit, accuracy.repeat_baseline)
+        asked = AccuracyRequest(
+            tuple(accuracy.suite or ()), accuracy.limit, accuracy.repeat_baseline, accuracy.stop_when_decided
+        )
         items = request.accuracy_plan(asked, profile, configs, seed=run.seed)
         prepared = prepare_accuracy(items, accuracy.data_dir, observer)
     return RunRequest(

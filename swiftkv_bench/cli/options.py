@@ -131,6 +131,9 @@ class AccuracyFlags:
     repeat_baseline: Annotated[
         bool, typer.Option("--repeat-baseline", help="Ask the baseline twice and show the noise floor (A/A).")
     ] = False
+    stop_when_decided: Annotated[
+        bool, typer.Option("--stop-when-decided", help="End a column once its verdicts are reached.")
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis import analyse_all
-from swiftkv_bench.estimate import CPU, GPU, Estimate, estimate
+from swiftkv_bench.estimate import Estimate, estimate, speed_of
 from swiftkv_bench.observer import Observer, Silent
 from swiftkv_bench.provenance import accelerators
 from swiftkv_bench.render.report import write_report
@@ -40,7 +40,7 @@ def show(runs: Sequence[Run], folder: Path, *, as_json: bool, observer: Observer
 
 def show_plan(wanted: RunRequest, *, as_json: bool) -> None:
     """Prints what would run, in order, with a time estimate."""
-    speed = GPU if accelerators() else CPU
+    speed = speed_of(wanted.profile, accelerators())
     expected = estimate(wanted.plan, arms=len(wanted.engines), together=wanted.together, speed=speed)
     if as_json:
         content = {

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from swiftkv_bench.embedded.architecture import BEGIN_OF_TEXT, END_HEADER, END_OF_TURN, START_HEADER
-from swiftkv_bench.embedded.items import Item, items
+from swiftkv_bench.embedded.generators import Item
+from swiftkv_bench.embedded.items import items
 
 #: generate: greedy text; choices: the likeliest ending; blank: the likelier of two contexts;
 #: truth: probability mass of the true endings.
@@ -84,18 +85,20 @@ def document_start() -> Segment:
 
 def item_segments(column: MiniColumn, item: Item) -> list[Segment]:
     """One item with its answer, ready to be followed by another."""
-    question = question_segments(column, item)
     if column.chat:
-        return [*question, Segment(item.target, answer=True), Segment(END_OF_TURN, special=True, answer=True)]
-    return [*question, Segment(item.target, answer=True), Segment(SHOT_DELIMITER)]
+        return chat_turns(item.prompt, item.target)
+    return [Segment(item.prompt), Segment(item.target, answer=True), Segment(SHOT_DELIMITER)]
+
+
+def chat_turns(prompt: str, answer: str) -> list[Segment]:
+    """A turn of the user and the answer to it."""
+    return [*_asked(prompt), Segment(answer, answer=True), Segment(END_OF_TURN, special=True, answer=True)]
 
 
 def question_segments(column: MiniColumn, item: Item, prompt: str | None = None) -> list[Segment]:
     """One item up to its answer; ``prompt`` stands in for the item's own when given."""
     text = item.prompt if prompt is None else prompt
-    if not column.chat:
-        return [Segment(text)]
-    return [*_header("user"), Segment(text), Segment(END_OF_TURN, special=True), *_header("assistant")]
+    return _asked(text) if column.chat else [Segment(text)]
 
 
 def evaluation_segments(column: MiniColumn, item: Item, prompt: str | None = None) -> list[Segment]:
@@ -107,6 +110,10 @@ def evaluation_segments(column: MiniColumn, item: Item, prompt: str | None = Non
 def segments_text(segments: Sequence[Segment]) -> str:
     """The segments as one text, special tokens by their names."""
     return "".join(segment.text for segment in segments)
+
+
+def _asked(prompt: str) -> list[Segment]:
+    return [*_header("user"), Segment(prompt), Segment(END_OF_TURN, special=True), *_header("assistant")]
 
 
 def _header(role: str) -> Iterator[Segment]:

@@ -55,11 +55,8 @@ def swiftkv_parameters(twin: Llama) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in twin.state_dict().items() if "swiftkv" in name}
 
 
-def distillation_loss(twin: Llama, ids: Tensor, weights: Tensor, loss: DistillationLoss) -> Tensor:
-    """Weighted mean of the loss per position.
-
-    ``weights[b, t]`` is the weight of predicting token t of row b; both arguments have shape (batch, tokens).
-    """
+def distillation_losses(twin: Llama, ids: Tensor, loss: DistillationLoss) -> Tensor:
+    """Loss of each position but the last, shape (rows, tokens - 1), given ids of shape (rows, tokens)."""
     with torch.no_grad():
         shared = twin.early(ids)
         taught = twin.late(shared, swiftkv=False)
@@ -68,9 +65,7 @@ def distillation_loss(twin: Llama, ids: Tensor, weights: Tensor, loss: Distillat
     given = functional.log_softmax(twin.logits(learned)[:, :-1].float() / loss.temperature, dim=-1)
     divergence = functional.kl_div(given, target, reduction="none", log_target=True).sum(-1)
     distance = (_unit(learned) - _unit(taught)).square().mean(-1)[:, :-1]
-    per_position = loss.temperature**2 * divergence + loss.hidden_weight * distance
-    wanted = weights[:, 1:]
-    return (per_position * wanted).sum() / wanted.sum()
+    return loss.temperature**2 * divergence + loss.hidden_weight * distance
 
 
 def _unit(hidden: Tensor) -> Tensor:

@@ -12,22 +12,24 @@ from torch.nn import functional
 
 from swiftkv_bench.embedded.architecture import ModelShape
 
+#: Cosines and sines of the rotation angles, each of shape (tokens, head_dim).
+Rotation = tuple[Tensor, Tensor]
 
-class Rotary:
-    """Rotary position embedding, halves rotated against each other as in Llama."""
 
-    def __init__(self, shape: ModelShape, length: int, device: torch.device) -> None:
-        exponent = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
-        angles = torch.outer(torch.arange(length, dtype=torch.float64), shape.rope_theta**-exponent)
-        angles = torch.cat([angles, angles], dim=-1)
-        self._cos = angles.cos().float().to(device)
-        self._sin = angles.sin().float().to(device)
+def rotation(shape: ModelShape, length: int, device: torch.device) -> Rotation:
+    """Angles of the positions from 0 (RoPE, arXiv 2104.09864, halves rotated against each other as in Llama)."""
+    exponent = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
+    angles = torch.outer(torch.arange(length, dtype=torch.float64), shape.rope_theta**-exponent)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos().float().to(device), angles.sin().float().to(device)
 
-    def __call__(self, heads: Tensor) -> Tensor:
-        """Rotate ``heads``, shape (batch, heads, tokens, head_dim), positions from 0."""
-        first, second = heads.chunk(2, dim=-1)
-        turned = torch.cat([-second, first], dim=-1)
-        return heads * self._cos.to(heads.dtype) + turned * self._sin.to(heads.dtype)
+
+def rotated(heads: Tensor, angles: Rotation) -> Tensor:
+    """``heads``, shape (batch, heads, tokens, head_dim), turned by their positions' angles."""
+    cos, sin = angles
+    first, second = heads.chunk(2, dim=-1)
+    turned = torch.cat([-second, first], dim=-1)
+    return heads * cos.to(heads.dtype) + turned * sin.to(heads.dtype)
 
 
 class RMSNorm(nn.Module):
@@ -58,7 +60,7 @@ class Attention(nn.Module):
             self.k_proj_swiftkv = nn.Linear(hidden, kv, bias=False)
             self.v_proj_swiftkv = nn.Linear(hidden, kv, bias=False)
 
-    def forward(self, hidden: Tensor, rotary: Rotary, source: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, angles: Rotation, source: Tensor | None) -> Tensor:
         """Attend; with ``source`` K and V are projected from it by the SwiftKV weights."""
         if source is None:
             query, key, value = self.q_proj(hidden), self.k_proj(hidden), self.v_proj(hidden)
@@ -66,8 +68,8 @@ class Attention(nn.Module):
             query = self.q_proj_swiftkv(hidden)
             key, value = self.k_proj_swiftkv(source), self.v_proj_swiftkv(source)
         attended = functional.scaled_dot_product_attention(
-            rotary(self._heads(query)),
-            rotary(self._heads(key)),
+            rotated(self._heads(query), angles),
+            rotated(self._heads(key), angles),
             self._heads(value),
             is_causal=True,
             enable_gqa=True,
@@ -101,8 +103,8 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(shape.hidden_size, shape.rms_norm_eps)
 
-    def forward(self, hidden: Tensor, rotary: Rotary, source: Tensor | None) -> Tensor:
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), rotary, source)
+    def forward(self, hidden: Tensor, angles: Rotation, source: Tensor | None) -> Tensor:
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), angles, source)
         return hidden + cast(Tensor, self.mlp(self.post_attention_layernorm(hidden)))
 
 
@@ -129,24 +131,23 @@ class Llama(nn.Module):
         self.shape = shape
         self.num_key_value_layers = num_key_value_layers
         self.model = Decoder(shape, num_key_value_layers)
-        self._rotary: Rotary | None = None
-        self._rotary_length = 0
+        self._angles: Rotation | None = None
 
     def early(self, ids: Tensor) -> Tensor:
         """Hidden state after the layers that compute their own K and V; (batch, tokens) to (.., hidden)."""
-        rotary = self._rotary_for(ids.shape[1])
+        angles = self._angles_for(ids.shape[1])
         hidden: Tensor = self.model.embed_tokens(ids)
         for layer in self.model.layers[: self.num_key_value_layers]:
-            hidden = layer(hidden, rotary, None)
+            hidden = layer(hidden, angles, None)
         return hidden
 
     def late(self, hidden: Tensor, swiftkv: bool) -> Tensor:
         """Hidden state after the later layers, before the last norm."""
-        rotary = self._rotary_for(hidden.shape[1])
+        angles = self._angles_for(hidden.shape[1])
         source = self.model.norm_swiftkv(hidden) if swiftkv else None
         if self.num_key_value_layers is not None:
             for layer in self.model.layers[self.num_key_value_layers :]:
-                hidden = layer(hidden, rotary, source)
+                hidden = layer(hidden, angles, source)
         return hidden
 
     def hidden(self, ids: Tensor, swiftkv: bool | None = None) -> Tensor:
@@ -162,8 +163,13 @@ class Llama(nn.Module):
         """Logits of every position, shape (batch, tokens, vocabulary)."""
         return self.logits(self.hidden(ids))
 
-    def _rotary_for(self, length: int) -> Rotary:
+    def compile_layers(self) -> None:
+        """Compile the layers; they share their code, so one compilation serves all of them."""
+        for layer in self.model.layers:
+            layer.compile(dynamic=False)
+
+    def _angles_for(self, length: int) -> Rotation:
         device = self.model.embed_tokens.weight.device
-        if self._rotary is None or self._rotary_length != length:
-            self._rotary, self._rotary_length = Rotary(self.shape, length, device), length
-        return self._rotary
+        if self._angles is None or len(self._angles[0]) != length or self._angles[0].device != device:
+            self._angles = rotation(self.shape, length, device)
+        return self._angles

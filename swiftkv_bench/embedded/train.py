@@ -8,8 +8,8 @@ the twin adds), ``tokenizer.json``, ``log.jsonl`` and ``report.json``.
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,24 @@ from torch import Tensor
 from torch.nn import functional
 
 from swiftkv_bench.embedded.architecture import EMBEDDED_SHAPE
-from swiftkv_bench.embedded.batches import Batch, BatchPlan, batches
+from swiftkv_bench.embedded.batches import BatchPlan
 from swiftkv_bench.embedded.distill import (
     DistillationLoss,
-    distillation_loss,
+    distillation_losses,
     freeze_base,
     rewired,
     swiftkv_parameters,
 )
 from swiftkv_bench.embedded.evaluate import Evaluator
+from swiftkv_bench.embedded.feed import RowFeed
 from swiftkv_bench.embedded.model import Llama
 from swiftkv_bench.embedded.schedule import Stage, Trainer
 from swiftkv_bench.embedded.tokenizer import tokenizer_json
 from swiftkv_bench.embedded.vocabulary import Encoder, task_words
 from swiftkv_bench.embedded.weights_io import load_weights, round_to_bfloat16, save_weights
 
-#: Share of the time budget of the baseline, and of each twin; the rest is for evaluation.
-_BASELINE_SHARE = 0.55
-_TWIN_SHARE = 0.11
+#: Share of the time budget left for evaluation.
+_EVALUATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,11 @@ class Settings:
     steps: int | None
     distill_steps: int | None
     budget_s: float | None
+    baseline_share: float
     key_value_layers: tuple[int, ...]
-    batch_scale: float
+    rows: int
+    uses: int
+    basics: int
     learning_rate: float
     distill_learning_rate: float
     eval_items: int
@@ -56,19 +59,15 @@ class Settings:
     initial: Path | None
     compile: bool
 
+    @property
+    def twin_share(self) -> float:
+        """Share of the time budget of each twin."""
+        return (1.0 - _EVALUATION_SHARE - self.baseline_share) / len(self.key_value_layers)
+
     def stage(self, name: str, share: float, steps: int | None, learning_rate: float) -> Stage:
         """A stage of so many steps, or of its share of the budget."""
         budget_s = None if steps is not None or self.budget_s is None else self.budget_s * share
         return Stage(name, steps, budget_s, learning_rate)
-
-    def batch_plan(self, seed: int) -> BatchPlan:
-        """Batches at the asked-for scale."""
-        default = BatchPlan(seed)
-        return BatchPlan(
-            seed,
-            max(1, round(default.shots_rows * self.batch_scale)),
-            max(1, round(default.single_rows * self.batch_scale)),
-        )
 
 
 class PairTraining:
@@ -93,7 +92,7 @@ class PairTraining:
         for layers in self._settings.key_value_layers:
             twin = rewired(base, layers)
             self._score(f"swiftkv-n{layers}-undistilled", twin)
-            self._distilled(twin, layers)
+            self._distilled(base, twin, layers)
             self._score(f"swiftkv-n{layers}", twin)
         self._trainer.say(event="finished", seconds=round(time.perf_counter() - begun, 1))
         return self._tables
@@ -116,37 +115,49 @@ class PairTraining:
         if settings.initial is not None:
             base.load_state_dict(load_weights(settings.initial))
         base.to(self._trainer.device)
-        stage = settings.stage("baseline", _BASELINE_SHARE, settings.steps, settings.learning_rate)
-        stage = Stage(stage.name, stage.steps, stage.budget_s, stage.learning_rate, weight_decay=0.1)
-        forward = torch.compile(base, dynamic=False) if settings.compile else base
+        stage = settings.stage("baseline", settings.baseline_share, settings.steps, settings.learning_rate)
+        stage = replace(stage, weight_decay=0.1)
+        trained = Llama(EMBEDDED_SHAPE).to(self._trainer.device)
+        trained.load_state_dict(base.state_dict())
+        if settings.compile:
+            trained.compile_layers()
 
-        def loss(ids: Tensor, weights: Tensor) -> Tensor:
-            return next_token_loss(forward(ids), ids, weights)
+        def losses(ids: Tensor) -> Tensor:
+            return next_token_losses(trained(ids), ids)
 
-        self._steps["baseline"] = self._trainer.train(stage, base, loss, self._batches(settings.seed))
+        feed = self._feed(settings.seed, settings.basics)
+        self._steps["baseline"] = self._trainer.train(stage, trained, losses, feed)
+        base.load_state_dict(trained.state_dict())
         round_to_bfloat16(base)
         save_weights(path, base.state_dict())
         return base
 
-    def _distilled(self, twin: Llama, layers: int) -> None:
+    def _distilled(self, base: Llama, twin: Llama, layers: int) -> None:
         settings, name = self._settings, f"swiftkv-n{layers}"
         path = settings.out / f"{name}.safetensors"
         if path.is_file():
             twin.load_state_dict(load_weights(path), strict=False)
             return
-        freeze_base(twin)
+        learner = rewired(base, layers)
+        freeze_base(learner)
+        if settings.compile:
+            learner.compile_layers()
         objective = DistillationLoss()
-        stage = settings.stage(name, _TWIN_SHARE, settings.distill_steps, settings.distill_learning_rate)
+        stage = settings.stage(name, settings.twin_share, settings.distill_steps, settings.distill_learning_rate)
 
-        def loss(ids: Tensor, weights: Tensor) -> Tensor:
-            return distillation_loss(twin, ids, weights, objective)
+        def losses(ids: Tensor) -> Tensor:
+            return distillation_losses(learner, ids, objective)
 
-        self._steps[name] = self._trainer.train(stage, twin, loss, self._batches(settings.seed + 1000 + layers))
+        feed = self._feed(settings.seed + 1000 + layers, 0)
+        self._steps[name] = self._trainer.train(stage, learner, losses, feed)
+        twin.load_state_dict(learner.state_dict())
         round_to_bfloat16(twin)
         save_weights(path, swiftkv_parameters(twin))
 
-    def _batches(self, seed: int) -> "_BatchSource":
-        return _BatchSource(self._tokenizer, self._settings.batch_plan(seed), self._settings.workers)
+    def _feed(self, seed: int, basics: int) -> RowFeed:
+        settings = self._settings
+        plan = BatchPlan(seed, settings.rows, basics // settings.uses)
+        return RowFeed(self._tokenizer, plan, settings.workers, settings.uses, self._trainer.device)
 
     def _score(self, name: str, model: Llama) -> None:
         begun = time.perf_counter()
@@ -165,16 +176,6 @@ class PairTraining:
         (self._settings.out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
-@dataclass(frozen=True)
-class _BatchSource:
-    tokenizer: dict[str, Any]
-    plan: BatchPlan
-    workers: int
-
-    def __call__(self, start: int) -> Iterator[Batch]:
-        return batches(self.tokenizer, self.plan, start, self.workers)
-
-
 def initialise(model: Llama) -> None:
     """Normal weights of standard deviation 0.02, those that add to the residual scaled by depth (GPT-2)."""
     residual = 0.02 / (2 * model.shape.num_hidden_layers) ** 0.5
@@ -184,11 +185,10 @@ def initialise(model: Llama) -> None:
             torch.nn.init.normal_(parameter, std=residual if into_residual else 0.02)
 
 
-def next_token_loss(logits: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean cross entropy, nat per unit of weight."""
-    wanted = weights[:, 1:]
+def next_token_losses(logits: Tensor, ids: Tensor) -> Tensor:
+    """Cross entropy, nat, of each token but the first, shape (rows, tokens - 1)."""
     losses = functional.cross_entropy(logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-    return (losses * wanted.flatten()).sum() / wanted.sum()
+    return losses.view(len(ids), -1)
 
 
 def _device_name(device: torch.device) -> str:
@@ -201,15 +201,18 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--steps", type=int, help="optimizer steps of the baseline")
     parser.add_argument("--distill-steps", type=int, help="optimizer steps of each twin")
     parser.add_argument("--budget-s", type=float, help="fit the steps not given to so many seconds in all")
+    parser.add_argument("--baseline-share", type=float, default=0.6, help="of the budget, for the baseline")
     parser.add_argument("--key-value-layers", type=int, nargs="+", default=[4, 6, 2], help="one twin for each")
-    parser.add_argument("--batch-scale", type=float, default=1.0, help="rows of a batch, in parts of the default")
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--rows", type=int, default=40, help="rows of a batch")
+    parser.add_argument("--uses", type=int, default=3, help="steps that every row serves")
+    parser.add_argument("--basics", type=int, default=6000, help="steps of practice before the columns")
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--distill-learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--eval-items", type=int, default=500, help="test items a column")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--init", type=Path, help="baseline.safetensors to start from instead of random weights")
-    parser.add_argument("--compile", action="store_true", help="compile the baseline's forward pass")
+    parser.add_argument("--compile", action="store_true", help="compile the layers")
     given = parser.parse_args(arguments)
     if given.budget_s is None and (given.steps is None or given.distill_steps is None):
         parser.error("give --budget-s, or both --steps and --distill-steps")
@@ -218,8 +221,11 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
         steps=given.steps,
         distill_steps=given.distill_steps,
         budget_s=given.budget_s,
+        baseline_share=given.baseline_share,
         key_value_layers=tuple(given.key_value_layers),
-        batch_scale=given.batch_scale,
+        rows=given.rows,
+        uses=given.uses,
+        basics=given.basics,
         learning_rate=given.learning_rate,
         distill_learning_rate=given.distill_learning_rate,
         eval_items=given.eval_items,

@@ -1,6 +1,6 @@
 """The closed world of the mini tasks: its words, and the facts that a model learns by heart.
 
-Everything is fixed: people, what each of them likes and owns, and how big things are. Leaves the questions
+Everything is fixed: people, what each of them likes and owns, and what becomes of whom. Leaves the questions
 about it to ``items``.
 """
 
@@ -25,10 +25,29 @@ INSTRUMENTS = _words("flute drum harp horn lute viola piano oboe cello banjo org
 FOODS = _words("figs rice beans plums bread cheese soup nuts corn peas honey eggs dates kale tofu jam")
 JOBS = _words("baker nurse pilot judge tailor miner farmer clerk smith guard cook poet sailor mason chemist vet")
 COLOURS = _words("red blue green black white brown pink grey")
-#: From the smallest to the biggest.
 THINGS = _words(
     "pin seed coin ring key spoon cup lamp book clock drill basket kettle stool chair trunk desk bench "
     "door sofa cart boat truck barn"
+)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Two things that may happen to a person, and how each leaves them."""
+
+    events: tuple[str, str]
+    states: tuple[str, str]
+
+
+SITUATIONS = (
+    Situation(("ate much", "ate nothing"), ("full", "hungry")),
+    Situation(("slept well", "slept badly"), ("fresh", "tired")),
+    Situation(("won the game", "lost the game"), ("glad", "sad")),
+    Situation(("earned much", "earned nothing"), ("rich", "poor")),
+    Situation(("walked in the sun", "walked in the rain"), ("dry", "wet")),
+    Situation(("sat by the fire", "sat by the window"), ("warm", "cold")),
+    Situation(("left early", "left late"), ("home", "away")),
+    Situation(("asked the teacher", "asked nobody"), ("sure", "unsure")),
 )
 
 
@@ -74,5 +93,3 @@ def _draw_facts() -> Mapping[str, Mapping[str, str]]:
 
 #: ``FACTS[relation][person]``.
 FACTS = _draw_facts()
-#: ``SIZE[thing]``: the place of a thing in the order of sizes.
-SIZE: Mapping[str, int] = MappingProxyType({thing: rank for rank, thing in enumerate(THINGS)})

@@ -29,6 +29,11 @@ class AttachedServer:
         """Key to send with requests."""
         return self._api_key
 
+    @property
+    def session(self) -> int | None:
+        """None: its processes are somebody else's."""
+        return None
+
     def launch(self) -> None:
         """Nothing to start."""
 

@@ -18,6 +18,10 @@ class Engine(Protocol):
     def api_key(self) -> str | None:
         """Key to send with requests; never written down."""
 
+    @property
+    def session(self) -> int | None:
+        """Session id of all its processes; None when it is not ours or not launched."""
+
     def launch(self) -> None:
         """Begins to start and returns at once, so that several engines can start side by side.
 

@@ -48,6 +48,16 @@ class Fleet:
         """Configuration of an arm."""
         return self._configs[arm]
 
+    def session(self, arm: Arm) -> int | None:
+        """Session id of the arm's processes; None when they are not ours or not running."""
+        engine = self._running.get(arm)
+        return None if engine is None else engine.session
+
+    @property
+    def running(self) -> tuple[Arm, ...]:
+        """Arms whose engine was started and not ended since."""
+        return tuple(self._running)
+
     def get(self, arm: Arm) -> EngineInfo:
         """A running engine, started now if need be.
 

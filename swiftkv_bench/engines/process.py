@@ -59,6 +59,11 @@ class ServerProcess:
         return self._api_key
 
     @property
+    def session(self) -> int | None:
+        """Session id of the guard and everything it started; None when it is not running."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def base_url(self) -> str:
         """Address of the server."""
         return f"http://{HOST}:{self._port}"

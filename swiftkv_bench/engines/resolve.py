@@ -9,6 +9,7 @@ from swiftkv_bench.engines.attached import AttachedServer
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fake_process import fake_server
 from swiftkv_bench.engines.models import resolve
+from swiftkv_bench.engines.process import check_port_free
 from swiftkv_bench.engines.vllm_server import vllm_server, with_mode
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.engine import Arm, EngineSpec, ModelSource, OptionValue, Profile
@@ -59,7 +60,7 @@ def resolve_engines(
     """The engine configuration of every arm, in order.
 
     Raises:
-        InputError: a model, interpreter or option value cannot be used.
+        InputError: a model, interpreter, port or option value cannot be used.
     """
     return tuple(_one(profile, arm, options, cache) for arm in arms)
 
@@ -108,6 +109,10 @@ def _owned(
         args = with_mode(args, MODES[arm])
     context = options.max_model_len or profile.max_model_len
     _check_context(context, model.config, where)
+    # The same weights at full depth run beside the skipping engine and cannot have its port.
+    port = None if arm == "swiftkv-full" else side.port
+    if port is not None:
+        check_port_free(port)
     return EngineSpec(
         arm=arm,
         kind=profile.engine,
@@ -119,7 +124,7 @@ def _owned(
         python=side.python,
         args=args,
         max_model_len=context,
-        port=side.port,
+        port=port,
     )
 
 

@@ -16,7 +16,7 @@ _SKIPPED = ("_bucket", "_created")
 
 
 def read(target: Target) -> dict[str, float]:
-    """Counters, gauges and histogram sums and counts now, by name; empty where the server has no such page.
+    """Counters, gauges and histogram sums and counts now, by name without `vllm:`; empty when there is no such page.
 
     Raises:
         EngineError: the server cannot be reached.
@@ -33,12 +33,12 @@ def read(target: Target) -> dict[str, float]:
 
 
 def parse(page: str) -> dict[str, float]:
-    """Values of a Prometheus text page whose names begin with `vllm:`, summed over labels, buckets left out."""
+    """Of a Prometheus text page: name without `vllm:` -> value summed over labels; buckets and other names left out."""
     values: dict[str, float] = {}
     for line in page.splitlines():
         if not line.startswith(_PREFIX):
             continue
-        name, value = _sample(line)
+        name, value = _sample(line.removeprefix(_PREFIX))
         if name is not None and not name.endswith(_SKIPPED):
             values[name] = values.get(name, 0.0) + value
     return values

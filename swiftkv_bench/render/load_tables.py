@@ -1,5 +1,7 @@
 """Tables of load points: the card's figures with gains, where the first token's time goes, every figure."""
 
+from collections.abc import Sequence
+
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointArm, PointResult
 from swiftkv_bench.render import wording
@@ -8,6 +10,8 @@ from swiftkv_bench.render.wording import ARM, MISSING
 from swiftkv_bench.schema.engine import Arm
 
 _MAIN = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
+_BOUNDED = ("ttft_mean_s", "total_throughput")
+"""Those of them whose gain has a bound."""
 _DETAIL = (
     "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "itl_p99_s", "e2e_latency_mean_s",
     "output_throughput", "achieved_rate", "goodput",
@@ -17,23 +21,26 @@ _DETAIL = (
 def load_table(perf: PerfAnalysis) -> TableView:
     """A row a point: baseline beside SwiftKV and the gain, for the card's three figures."""
     heads = [Head("Input", align="right"), Head("Load", align="left"), Head("n")]
+    bounded = [key for key in _BOUNDED if any(key in p.reached for p in perf.points)]
     for key in _MAIN:
         title = METRICS[key].title + (", token/s" if METRICS[key].unit == "token/s" else "")
         heads += [Head(ARM["baseline"], title), Head(ARM["swiftkv"], title), Head("gain", title)]
-    rows = tuple(_load_row(p) for p in perf.points)
+        heads += [Head("of bound", title)] if key in bounded else []
+    rows = tuple(_load_row(p, bounded) for p in perf.points)
     left_out = sum(a.trials_left_out for p in perf.points for a in p.arms.values())
     trials = max((a.trials for p in perf.points for a in p.arms.values()), default=0)
     note = (
         "n: finished requests an arm over its trials. Mean of the trials' means. Gain: how many times better SwiftKV "
         f"is, above 1 it is; geometric mean of {'the pairs of trials' if trials > 1 else 'one pair of trials'}"
         f"{', 95 % t interval of the log-ratio' if trials > 1 else ': no interval'}. "
-        "† past saturation, ✗ no valid trial: not compared."
+        + ("Of bound: that gain / the largest that arithmetic allows. " if bounded else "")
+        + "† past saturation, ✗ no valid trial: not compared."
         + (f" {left_out} trials are left out: invalid, or without a valid partner." if left_out else "")
     )
     return TableView("load", "Speed under load", tuple(heads), rows, note)
 
 
-def _load_row(p: PointResult) -> tuple[Cell, ...]:
+def _load_row(p: PointResult, bounded: Sequence[str]) -> tuple[Cell, ...]:
     mark = " ✗" if not p.valid else " †" if any(a.saturated for a in p.arms.values()) else ""
     n = min((a.ok for a in p.arms.values()), default=0)
     row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals) + mark), Cell(f"{n:,}")]
@@ -49,6 +56,8 @@ def _load_row(p: PointResult) -> tuple[Cell, ...]:
         if found is not None and found.interval is not None and not set_by_rate:
             tone = "good" if found.interval.low > 1 else "bad" if found.interval.high < 1 else "plain"
         row.append(Cell(units.ratio(found.value if found else None), tone, wording.gain_interval(found)))
+        if key in bounded:
+            row.append(Cell(units.percent(p.reached.get(key), 0), "quiet"))
     return tuple(row)
 
 
@@ -61,7 +70,7 @@ def bound_table(perf: PerfAnalysis) -> TableView | None:
         return None
     heads = [Head("Input"), Head("Load", align="left")]
     heads += [Head("Arm", align="left"), *(Head(t, _SPLIT) for t in ("TTFT", "queue", "prefill", "rest"))] * counted
-    heads += [Head(t, "largest gain by FLOPs") for t in ("TTFT", "throughput")] * bounded
+    heads += [Head(t, "largest gain") for t in ("TTFT", "throughput", "of share")] * bounded
     rows = []
     for p in perf.points:
         arms: list[tuple[Arm, PointArm | None]] = list(p.arms.items()) if counted else [("swiftkv", None)]
@@ -72,14 +81,16 @@ def bound_table(perf: PerfAnalysis) -> TableView | None:
                 times = (split.ttft_s, split.queue_s, split.prefill_s, split.rest_s) if split else (None,) * 4
                 row += [Cell(ARM[arm]), *(Cell(units.duration(t)) for t in times)]
             limit = p.bound if arm == "swiftkv" else None
-            gains = (limit.ttft, limit.throughput) if limit else (None, None)
-            row += [Cell(units.ratio(gain), "quiet") for gain in gains] * bounded
+            limits = [units.ratio(limit.ttft if limit else None), units.ratio(limit.throughput if limit else None)]
+            limits += [units.percent(limit.prefill_share if limit else None, 0)]
+            row += [Cell(text, "quiet") for text in limits] * bounded
             rows.append(tuple(row))
+    bases = sorted({p.bound.basis for p in perf.points if p.bound is not None and p.bound.throughput is not None})
     note = "Queue and prefill are the server's own counters; rest is network, tokenising and sending. " * counted
     note += (
-        "Largest gain: FLOPs of the baseline divided by SwiftKV's, for the prompt (TTFT without queueing) and for "
-        "prompt and output (throughput). A queue can make a TTFT gain larger than that; decoding bound by memory makes "
-        "it smaller."
+        "Largest gain: of TTFT without queueing, prefill FLOPs of the baseline divided by SwiftKV's (a queue can lift "
+        "a gain above it); of throughput, that ratio on the given share of the baseline's time and 1 on the rest "
+        "(Amdahl)" + (f"; share from {' or '.join(bases)}." if bases else ".")
     ) * bounded
     titles = ["Where the first token's time goes"] * counted + ["What arithmetic allows"] * bounded
     title = ", and ".join([titles[0], *(t[0].lower() + t[1:] for t in titles[1:])])

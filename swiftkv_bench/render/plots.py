@@ -24,6 +24,7 @@ from swiftkv_bench.analysis.values import (
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.wording import ARM
 from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.perf import UNPACED
 from swiftkv_bench.stats.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -203,10 +204,12 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
             ax.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
             ax.vlines(xs, low, high, color=colour, linewidth=1)
             ax.plot(xs, ys, color=colour, marker=marker, label=METRICS[key].title)
-            limits = [(x, getattr(p.bound, bound)) for x, p in enumerate(points) if p.bound is not None]
+            limits = [
+                (x, limit) for x, p in enumerate(points) if p.bound and (limit := getattr(p.bound, bound)) is not None
+            ]
             if limits:
                 ax.plot(*zip(*limits, strict=True), color=colour, linestyle=(0, (1, 1.6)), linewidth=1.2,
-                        label=f"FLOP bound, {'whole requests' if bound == 'throughput' else 'prompt'}")  # fmt: skip
+                        label=f"bound, {'whole requests' if bound == 'throughput' else 'prompt'}")  # fmt: skip
         ax.axhline(1, color=INK, linewidth=0.8)
         ax.set_xticks(range(len(points)), [_tick(p) for p in points])
         ax.set_xlim(-0.4, len(points) - 0.6)
@@ -390,7 +393,7 @@ def _compared(a: PointArm) -> bool:
 
 
 def _unpaced(p: PointResult) -> bool:
-    return p.point.arrivals.process in ("all-at-once", "closed-loop")
+    return p.point.arrivals.process in UNPACED
 
 
 def _input_text(p: PointResult) -> str:

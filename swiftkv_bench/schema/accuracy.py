@@ -59,13 +59,17 @@ ScoringMethod = Literal["generation", "choice tokens", "forced decode", "prompt 
 """
 
 
+ColumnState = Literal["complete", "ended early", "incomplete", "not run"]
+"""How far a column got; `ended early`: its verdicts were reached, so the rest was not asked."""
+
+
 class ColumnStatus(Record):
     """How far one column got on one arm, and what must be known to read its figure."""
 
     arm: Arm = Field(description="who answered")
     repeat: int = Field(0, description="1 for the second answer of an A/A run", ge=0)
     column: str = Field(description="column key")
-    status: Literal["complete", "incomplete", "not run"] = Field(description="how far it got")
+    status: ColumnState = Field(description="how far it got")
     reason: str | None = Field(None, description="why it is not complete, one sentence")
     engine_key: str | None = Field(None, description="identity of the engine that answered: model and configuration")
     methods: tuple[ScoringMethod, ...] = Field((), description="how answers were obtained")
@@ -93,6 +97,13 @@ class AccuracyPlan(Record):
     limit: int | None = Field(None, description="items a column, the same seeded sample in all arms")
     seed: int = Field(description="seed of the item sample", ge=0)
     repeat_baseline: bool = Field(False, description="answer everything twice with the baseline (A/A)")
+    stop_when_decided: bool = Field(
+        False, description="after each tenth of a column see whether its verdicts are reached, and end it then"
+    )
+
+    def planned(self, column: Column) -> int:
+        """Items of a column that each arm is to answer."""
+        return column.documents if self.limit is None else min(self.limit, column.documents)
 
 
 class ItemRecord(Record):

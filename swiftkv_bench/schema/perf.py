@@ -15,11 +15,16 @@ from pydantic import Field, model_validator
 
 from swiftkv_bench.schema.base import Record, content_hash
 from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.telemetry import Telemetry
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 SmallInt = npt.NDArray[np.signedinteger[Any]]
 """Any signed integer type: at one value a token, int16 keeps a million requests in memory."""
+
+
+UNPACED = ("all-at-once", "closed-loop")
+"""Arrival processes without times of their own: the server sets the pace, so throughput is what they measure."""
 
 
 class Arrivals(Record):
@@ -192,7 +197,7 @@ class TrialRecord(Record):
     client: ClientTelemetry | None = Field(None, description="the load generator's own behaviour")
     server_before: dict[str, float] = Field({}, description="server counters (/metrics) before the window")
     server_after: dict[str, float] = Field({}, description="the same after the last response")
-    telemetry: dict[str, Any] = Field({}, description="power and utilisation samples where there are any")
+    telemetry: Telemetry | None = Field(None, description="engine processes, GPUs and gauges; None if interrupted")
 
 
 class PerfPlan(Record):

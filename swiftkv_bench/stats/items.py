@@ -48,6 +48,7 @@ class ItemDelta:
         discordance: share of items that flipped (0/1), or share whose score differs (continuous).
         mcnemar_p: exact two-sided p that flips fall either way alike; None for continuous scores or without a flip.
         detectable_drop: drop found with 80 % power at a one-sided 5 % level, share of one.
+        tail: one-sided level of each end of `interval`; below 2.5 % where data are looked at before they are complete.
     """
 
     n: int
@@ -63,6 +64,7 @@ class ItemDelta:
     discordance: float
     mcnemar_p: float | None
     detectable_drop: float | None
+    tail: float = (1 - CONFIDENCE) / 2
 
     def bound(self, alpha: float = ALPHA) -> tuple[float, float] | None:
         """One-sided lower and upper bound at level `alpha` each; None without a standard error."""
@@ -79,14 +81,16 @@ class ItemDelta:
 
     @property
     def interval(self) -> Interval | None:
-        """Two-sided 95 %."""
-        ends = self.bound((1 - CONFIDENCE) / 2)
+        """Two-sided 95 %; over all looks together where `tail` is smaller."""
+        ends = self.bound(self.tail)
         if ends is None:
             return None
         names = {"score": "paired score interval (Tango)", "t": "paired t"}
         method = names.get(self.bounded_by, "wider of score interval and clustered t")
         if self.clusters is not None and self.bounded_by == "t":
             method += f", clustered by {self.clusters} tasks"
+        if self.tail < (1 - CONFIDENCE) / 2:
+            method += ", repeated interval of a group-sequential design"
         return Interval(*ends, CONFIDENCE, method)
 
     def p_at_most(self, value: float) -> float | None:

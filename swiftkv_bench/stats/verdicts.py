@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scipy import stats
 
 from swiftkv_bench.stats.items import ALPHA, POWER, ItemDelta
+from swiftkv_bench.stats.sequential import nominal_level, overall_level
 
 
 class Verdict(StrEnum):
@@ -25,6 +26,7 @@ class NonInferiority:
     Attributes:
         verdict: PASS when the lower bound is above −margin, FAIL when the upper bound is below it, else INCONCLUSIVE.
         margin: share of one, positive.
+        alpha: one-sided level of this look; below 5 % where data are looked at before they are complete.
         low, high: one-sided bounds at `alpha` each; None without a standard error.
         p_fail: one-sided p of "the drop is at most the margin": small means a drop beyond it. Input to Holm.
         n_to_decide: items that would decide with 80 % power if the true delta were the one seen; None when decided,
@@ -63,6 +65,30 @@ def non_inferiority(delta: ItemDelta, margin: float, alpha: float = ALPHA) -> No
         needed = max(needed, delta.n + 1)
     p_fail = delta.p_at_most(-margin)
     return NonInferiority(verdict, margin, alpha, low, high, p_fail, needed)
+
+
+def sequential_non_inferiority(delta: ItemDelta, margin: float, share: float, alpha: float = ALPHA) -> NonInferiority:
+    """Verdict on a share of the planned items, of which every earlier tenth was looked at too.
+
+    All looks together err with `alpha` at most; see `sequential`. `p_fail` is worth what it says over all looks.
+    """
+    found = non_inferiority(delta, margin, nominal_level(share, alpha))
+    return replace(found, p_fail=None if found.p_fail is None else overall_level(found.p_fail, share))
+
+
+def both(one: NonInferiority, other: NonInferiority) -> NonInferiority:
+    """Two claims about the same thing as one: PASS needs both, FAIL either at half the level (Bonferroni).
+
+    Bounds and n are those of the first.
+    """
+    p_values = [v.p_fail for v in (one, other) if v.p_fail is not None]
+    p_fail = min(1.0, 2 * min(p_values)) if len(p_values) == 2 else None
+    if one.verdict is other.verdict is Verdict.PASS:
+        return replace(one, p_fail=p_fail)
+    if p_fail is not None and p_fail <= ALPHA and Verdict.FAIL in (one.verdict, other.verdict):
+        return replace(one, verdict=Verdict.FAIL, p_fail=p_fail, n_to_decide=None)
+    counts = [v.n_to_decide for v in (one, other) if v.n_to_decide is not None]
+    return replace(one, verdict=Verdict.INCONCLUSIVE, p_fail=p_fail, n_to_decide=max(counts, default=None))
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> tuple[float, ...]:

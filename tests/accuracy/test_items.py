@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from swiftkv_bench.accuracy.encoding import Encoder
-from swiftkv_bench.accuracy.items import build_items, in_waves, sample
+from swiftkv_bench.accuracy.items import build_items, in_parts, sample
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_folder
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
@@ -59,13 +59,14 @@ def test_no_limit_asks_all_in_order(limit: int | None) -> None:
     assert sample(_mini("mini_arc"), limit, 0) == [("mini_arc", i) for i in range(500)]
 
 
-def test_waves_hold_every_item_once(prompter: Prompter) -> None:
+def test_parts_hold_every_item_once(prompter: Prompter) -> None:
     column_tasks = _mini("mini_arc")
     built = build_items(column_tasks, sample(column_tasks, 23, 0), prompter, max_model_len=16384, max_gen_tokens=60)
-    waves = in_waves(built, 10, 0)
-    assert [len(wave) for wave in waves] == [3, 3, 3, 3, 3, 3, 3, 2]
-    assert sorted(item.key for wave in waves for item in wave) == sorted(item.key for item in built)
-    assert all([i.doc_id for i in wave] == sorted(i.doc_id for i in wave) for wave in waves)
+    parts = in_parts(built, 10, 0)
+    assert [len(part) for part in parts] == [2, 3, 2, 2, 3, 2, 2, 2, 3, 2]
+    assert sorted(item.key for part in parts for item in part) == sorted(item.key for item in built)
+    assert all([i.doc_id for i in part] == sorted(i.doc_id for i in part) for part in parts)
+    assert in_parts(built[:1], 10, 0) == [built[:1]]
 
 
 def test_choices_are_the_texts_after_what_all_questions_share(prompter: Prompter) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from swiftkv_bench.accuracy.looks import Scores
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import prepare_accuracy, run_accuracy
 from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, suite_folder
@@ -219,15 +220,68 @@ def test_prompts_that_do_not_fit_lose_their_left_end_and_are_marked(tokenizer: P
     assert len(body["prompt"]) == record.prompt_tokens == 60 - 12
 
 
-def test_a_column_ends_early_once_decided(tokenizer: Path, tmp_path: Path) -> None:
+BOTH: tuple[Arm, ...] = ("baseline", "swiftkv")
+
+
+def _pair(engine: ToyEngine, tokenizer: Path) -> dict[Arm, Target]:
+    return {"baseline": _target(engine, tokenizer, "one"), "swiftkv": _target(engine, tokenizer, "two")}
+
+
+def test_a_column_ends_early_once_decided_on_the_same_items_of_all_arms(tokenizer: Path, tmp_path: Path) -> None:
+    seen: list[dict[str, int]] = []
+
+    def decide(column: str, scores: Scores) -> bool:
+        seen.append({arm: len(of_arm) for (arm, _), of_arm in scores.items()})
+        return len(seen) == 3
+
+    plan = _plan("mini:mini_arc", limit=50, arms=BOTH, stop_when_decided=True)
     with ToyEngine() as engine:
-        records = _run(
-            _plan("mini:mini_arc", limit=50), {"baseline": _target(engine, tokenizer)}, tmp_path,
-            decided=lambda column: column == "mini_arc" and len(list(Run(tmp_path).items())) >= 10,
-        )  # fmt: skip
-    assert len(records) == 10
-    [state] = read_statuses(tmp_path)
-    assert (state.status, state.reason) == ("incomplete", "ended early: the verdict was reached")
+        records = _run(plan, _pair(engine, tokenizer), tmp_path, decide=decide)
+    assert seen == [{"baseline": n, "swiftkv": n} for n in (5, 10, 15)]
+    assert len(records) == 30
+    assert {r.doc_id for r in records if r.arm == "baseline"} == {r.doc_id for r in records if r.arm == "swiftkv"}
+    assert {(s.arm, s.status, s.items) for s in read_statuses(tmp_path)} == {
+        ("baseline", "ended early", 15), ("swiftkv", "ended early", 15),
+    }  # fmt: skip
+
+
+def test_a_resumed_run_takes_the_same_looks(tokenizer: Path, tmp_path: Path) -> None:
+    plan = _plan("mini:mini_arc", limit=50, arms=BOTH, stop_when_decided=True)
+
+    def decide(column: str, scores: Scores) -> bool:
+        return len(scores["baseline", 0]) >= 15
+
+    with ToyEngine(dies_after=23) as engine, pytest.raises(LostError):
+        _run(plan, _pair(engine, tokenizer), tmp_path, decide=decide, concurrency=2)
+    with ToyEngine() as engine:
+        records = _run(plan, _pair(engine, tokenizer), tmp_path, decide=decide)
+        assert len(engine.requests) == 30 - 23
+        assert _run(plan, _pair(engine, tokenizer), tmp_path, decide=decide) == records
+        assert len(engine.requests) == 30 - 23
+    assert len(records) == 30
+
+
+def test_an_arm_that_comes_later_is_asked_until_decided(tokenizer: Path, tmp_path: Path) -> None:
+    plan = _plan("mini:mini_arc", limit=50, arms=BOTH, stop_when_decided=True)
+
+    def decide(column: str, scores: Scores) -> bool:
+        return len(scores.get(("swiftkv", 0), ())) >= 10
+
+    with ToyEngine() as engine:
+        for arm, target in _pair(engine, tokenizer).items():
+            _run(plan, {arm: target}, tmp_path, decide=decide)
+    assert {s.arm: (s.status, s.items) for s in read_statuses(tmp_path)} == {
+        "baseline": ("complete", 50), "swiftkv": ("ended early", 10),
+    }  # fmt: skip
+
+
+def test_a_repeated_baseline_answers_what_was_asked_before_the_end(tokenizer: Path, tmp_path: Path) -> None:
+    plan = _plan("mini:mini_arc", limit=50, stop_when_decided=True, repeat_baseline=True)
+    with ToyEngine() as engine:
+        records = _run(plan, {"baseline": _target(engine, tokenizer)}, tmp_path, decide=lambda *_: True)
+    answered = [{r.doc_id for r in records if r.repeat == repeat} for repeat in (0, 1)]
+    assert answered[0] == answered[1]
+    assert len(answered[0]) == 5
 
 
 def test_absent_data_name_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

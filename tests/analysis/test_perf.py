@@ -162,7 +162,12 @@ def test_the_bound_is_that_of_the_models_in_the_manifest(grid: PerfAnalysis) -> 
     bound = grid.points[0].bound
     assert bound is not None
     assert bound.ttft == prefill_bound(LLAMA_8B, SWIFTKV_8B, 2000)
+    assert bound.throughput is not None
     assert 1 < bound.throughput < bound.ttft
+    gains, reached = grid.points[0].gains, grid.points[0].reached
+    assert reached["ttft_mean_s"] == gains["ttft_mean_s"].value / bound.ttft
+    assert reached["total_throughput"] == gains["total_throughput"].value / bound.throughput
+    assert "tpot_mean_s" not in reached
 
 
 def test_ttft_is_split_into_queue_prefill_and_rest(grid: PerfAnalysis) -> None:

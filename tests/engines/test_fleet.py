@@ -38,6 +38,10 @@ class _Recorded:
     ) -> None:
         self.stop()
 
+    @property
+    def session(self) -> int | None:
+        return None
+
     def stop(self) -> None:
         self.happened.append(f"stop {self.spec.arm}")
 

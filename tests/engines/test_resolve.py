@@ -1,6 +1,7 @@
 """From profile and flags to engine configurations."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ def test_every_shipped_profile_loads_under_its_own_name(name: str) -> None:
 
 def test_the_dummy_profiles_are_for_speed_only() -> None:
     dummies = [load_profile(n) for n in available_profiles() if n.endswith("-dummy")]
-    assert len(dummies) == 3
-    assert [(p.accuracy, p.engine_args["load-format"]) for p in dummies] == [(None, "dummy")] * 3
+    assert dummies
+    assert {(p.accuracy, p.engine_args["load-format"]) for p in dummies} == {(None, "dummy")}
 
 
 def test_an_unknown_profile_lists_the_known_ones() -> None:
@@ -55,6 +56,14 @@ def test_options_reach_both_arms_or_one_and_the_more_special_wins(tmp_path: Path
     assert swiftkv.secret_env == {"HF_TOKEN": "hf_secret"}
     assert swiftkv.spec.env["HF_TOKEN"] == "***"
     assert "hf_secret" not in swiftkv.spec.model_dump_json()
+
+
+def test_a_port_that_something_listens_on_is_refused_before_a_run_begins(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = EngineOptions(baseline=SideOptions(port=port))
+        with pytest.raises(InputError, match=f"port {port} is in use"):
+            resolve_engines(load_profile("embedded"), ("baseline",), options, tmp_path)
 
 
 def test_the_full_arm_has_the_swiftkv_model_in_full_mode(tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def main() -> int:
         print(f"error: cannot listen on {given.host}:{given.port}: {e}; give another --port", file=sys.stderr)
         return InputError.exit_code
     finally:
+        late = engine.scheduler.lateness
         engine.scheduler.close()
         loop.close()
-    late = engine.scheduler.lateness
     if late.n:
         shares = ", ".join(
             f"{share:.3g} % within {units.duration(late.below(share / 100))}" for share in (50, 99, 99.9)
@@ -58,7 +58,8 @@ async def _serve(
         loop.add_signal_handler(number, over.set)
     scheme = "http" if context is None else "https"
     bound = server.sockets[0].getsockname()[1]
-    print(f"fake engine on {scheme}://{host}:{bound}", file=sys.stderr, flush=True)
+    writer = engine.scheduler.writer
+    print(f"fake engine on {scheme}://{host}:{bound} (streams written in {writer})", file=sys.stderr, flush=True)
     # A collection stops all streams for milliseconds; nothing here makes cycles.
     gc.freeze()
     gc.disable()
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt-logprobs", choices=("exact", "wrong", "refused"), default="exact")
     parser.add_argument("--answers", type=Path, help="JSON object: how a prompt ends -> its answer")
     parser.add_argument("--fault", help="what goes wrong with every response, as KIND[:n=2,after=3,delay_s=0.005]")
+    parser.add_argument("--writer", choices=("auto", "python"), default="auto", help="auto: C where it can be built")
     parser.add_argument("--api-key", help="key required of every request to /v1")
     parser.add_argument("--tls-cert", type=Path, help="PEM certificate: serve https")
     parser.add_argument("--tls-key", type=Path, help="PEM key of the certificate")
@@ -106,6 +108,7 @@ def _options(given: argparse.Namespace) -> Options:
         answers={} if given.answers is None else _answers(given.answers),
         fault=None if given.fault is None else Fault.parse(given.fault),
         api_key=given.api_key,
+        writer=given.writer,
     )
 
 

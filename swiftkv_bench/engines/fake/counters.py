@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from swiftkv_bench.engines.fake.scheduler import LATENESS_BUCKETS_S, Lateness
+from swiftkv_bench.engines.fake.lateness import BOUNDS_S, Lateness
 
 
 @dataclass
@@ -61,7 +61,7 @@ def page(counters: Counters, lateness: Lateness, running: int, waiting: int, mod
         lines.append(f"vllm:{name}_count{{{label}}} {histogram.n}")
         lines.append(f"vllm:{name}_sum{{{label}}} {histogram.total}")
     seen = 0
-    for bound, n in zip((*LATENESS_BUCKETS_S, "+Inf"), lateness.buckets, strict=True):
+    for bound, n in zip((*BOUNDS_S, "+Inf"), lateness.buckets, strict=True):
         seen += n
         lines.append(f'fake:lateness_seconds_bucket{{le="{bound}"}} {seen}')
     lines.append(f"fake:lateness_seconds_count {seen}")

@@ -84,6 +84,17 @@ def apply(fault: Fault | None, script: Script) -> Script:
     return script
 
 
+def chunked(script: Script) -> Script:
+    """The script in HTTP/1.1's chunked framing, one chunk a step; the last chunk is missing where it breaks off."""
+    at_s = 0.0
+    for at_s, data in script:
+        if isinstance(data, End):
+            yield at_s, data
+            return
+        yield at_s, b"%x\r\n%b\r\n" % (len(data), data)
+    yield at_s, b"0\r\n\r\n"
+
+
 def _coalesce(script: Script, n: int) -> Script:
     held: list[bytes] = []
     last_s = 0.0

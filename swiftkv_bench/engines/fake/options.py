@@ -6,6 +6,7 @@ from typing import Literal
 
 from swiftkv_bench.engines.fake.faults import Fault
 
+Writer = Literal["auto", "python"]
 PromptLogprobs = Literal["exact", "wrong", "refused"]
 
 
@@ -37,3 +38,5 @@ class Options:
     """What goes wrong with every request that does not say otherwise itself."""
     api_key: str | None = None
     """Required of every request to /v1."""
+    writer: Writer = "auto"
+    """What writes streams that have no fault: `auto` is a thread in C where it can be built, else Python."""

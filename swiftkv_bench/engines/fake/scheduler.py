@@ -1,82 +1,70 @@
-"""When the fake engine says what: places in the batch, due times of every write, and its own lateness."""
+"""When the fake engine says what: places in the batch and due times of every write."""
 
 import asyncio
 import heapq
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import perf_counter
 
 from swiftkv_bench.engines.fake.faults import End, Script
+from swiftkv_bench.engines.fake.lateness import Lateness, together
+from swiftkv_bench.engines.fake.player import Player, load
 from swiftkv_bench.load.pacer import NEVER, Pacer
 
-LATENESS_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 _WRITES_A_TURN = 256
 """After so many writes, requests that came in meanwhile are read."""
-
-
-@dataclass
-class Lateness:
-    """How late writes were: handed to the kernel, minus due."""
-
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(LATENESS_BUCKETS_S) + 1))
-    total_s: float = 0.0
-    worst_s: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Counts one write."""
-        self.buckets[bisect_left(LATENESS_BUCKETS_S, seconds)] += 1
-        self.total_s += seconds
-        if seconds > self.worst_s:
-            self.worst_s = seconds
-
-    @property
-    def n(self) -> int:
-        """Writes counted."""
-        return sum(self.buckets)
-
-    def below(self, share: float) -> float:
-        """Upper bound of the bucket below which a share of the writes lies; the worst above the last bucket."""
-        wanted, seen = share * self.n, 0
-        for bound, count in zip(LATENESS_BUCKETS_S, self.buckets, strict=False):
-            seen += count
-            if seen >= wanted:
-                return bound
-        return self.worst_s
 
 
 class Run:
     """One response on its way."""
 
-    __slots__ = ("alive", "arrived_s", "begin", "ended", "pending", "script", "started_s", "write")
+    __slots__ = ("alive", "arrived_s", "begin", "ended", "fd", "pending", "script", "started_s", "write")
 
     def __init__(
-        self, begin: Callable[[], Script], write: Callable[[bytes | End], None], ended: Callable[["Run"], None]
+        self,
+        begin: Callable[[], Script],
+        write: Callable[[bytes | End], None],
+        ended: Callable[["Run"], None],
+        fd: int | None = None,
     ) -> None:
         self.begin = begin
         """Makes the script, when the request gets its place in the batch."""
         self.write = write
         self.ended = ended
         """Called when the script is through."""
+        self.fd = fd
+        """Socket to which the script's bytes may go past `write`; None: they may not, or it may hold an `End`."""
         self.alive = True
         self.arrived_s = perf_counter()
         self.started_s = 0.0
         self.script: Script
-        self.pending: bytes | End
+        self.pending: bytes | End = b""
 
 
 class Scheduler:
-    """Runs scripts. A heap of due times; the kernel timer wakes it for the earliest."""
+    """Runs scripts: by the player, where there is one, those that may go straight to a socket; else by a heap of due
+    times, for the earliest of which the kernel timer wakes it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, places: int | None) -> None:
-        self.lateness = Lateness()
+    def __init__(self, loop: asyncio.AbstractEventLoop, places: int | None, *, with_player: bool = True) -> None:
         self.running = 0
         self._places = places
         self._queue: deque[Run] = deque()
         self._heap: list[tuple[float, int, Run]] = []
         self._count = 0
+        self._lateness = Lateness()
         self._pacer = Pacer(loop, self._write_due)
+        library = load() if with_player else None
+        self._player = None if library is None else Player[Run](library, loop, self._played)
+
+    @property
+    def writer(self) -> str:
+        """What writes streams: `C` or `Python`."""
+        return "Python" if self._player is None else "C"
+
+    @property
+    def lateness(self) -> Lateness:
+        """Of all writes so far."""
+        return self._lateness if self._player is None else together([self._lateness, self._player.lateness()])
 
     @property
     def waiting(self) -> int:
@@ -97,21 +85,40 @@ class Scheduler:
         run.alive = False
         if run in self._queue:
             self._queue.remove(run)
-        else:
-            self._release()
+            return
+        if self._player is not None:
+            self._player.drop(run)
+        self._release()
 
     def close(self) -> None:
         """Stops."""
         self._pacer.close()
+        if self._player is not None:
+            self._player.close()
 
     def _start(self, run: Run) -> None:
         self.running += 1
         run.started_s = perf_counter()
         run.script = run.begin()
+        if self._player is not None and run.fd is not None:
+            steps = [(offset_s, data) for offset_s, data in run.script if isinstance(data, bytes)]
+            if self._player.play(run, run.fd, run.started_s, steps):
+                return
+            run.script = iter(steps)
         offset_s, run.pending = next(run.script)
         self._count += 1
         heapq.heappush(self._heap, (run.started_s + offset_s, self._count, run))
         self._arm()
+
+    def _played(self, run: Run, whole: bool) -> None:
+        # A broken socket is reported by its connection as well.
+        if run.alive and whole:
+            self._end(run)
+
+    def _end(self, run: Run) -> None:
+        run.alive = False
+        run.ended(run)
+        self._release()
 
     def _release(self) -> None:
         self.running -= 1
@@ -124,7 +131,7 @@ class Scheduler:
             self._pacer.arm(at_s)
 
     def _write_due(self, now_s: float) -> None:
-        heap, add = self._heap, self.lateness.add
+        heap, add = self._heap, self._lateness.add
         # Whoever starts a run meanwhile would arm a timer that is armed below anyway.
         self._pacer.at_s = NEVER
         for _ in range(_WRITES_A_TURN):
@@ -140,9 +147,7 @@ class Scheduler:
             step = next(run.script, None)
             if step is None:
                 heapq.heappop(heap)
-                run.alive = False
-                run.ended(run)
-                self._release()
+                self._end(run)
             else:
                 run.pending = step[1]
                 heapq.heapreplace(heap, (run.started_s + step[0], number, run))

@@ -6,8 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from swiftkv_bench.engines.fake import counters, faults, replies
@@ -24,12 +23,22 @@ _JSON = "application/json"
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Where a streamed response goes."""
+
+    chunked: bool
+    """Whether its body is in chunked framing; else it ends with the connection."""
+    fd: int | None
+    """Socket that takes bytes directly; None where they are encrypted or others wait before them."""
+
+
 class FakeEngine:
     """The engine behind all connections."""
 
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
         self.options = options
-        self.scheduler = Scheduler(loop, options.max_num_seqs)
+        self.scheduler = Scheduler(loop, options.max_num_seqs, with_player=options.writer == "auto")
         self.counters = Counters()
         self._cache = PrefixCache()
         self._number = 0
@@ -64,8 +73,10 @@ class FakeEngine:
         ids = tokenise(render_chat(value["messages"]) if "messages" in value else value["prompt"])
         return _answer({"count": len(ids), "max_model_len": self.options.max_model_len, "tokens": ids})
 
-    def run(self, asked: Asked, write: Callable[[bytes | End], None], ended: Callable[[], None]) -> Run:
-        """Submits a completion; its bytes are given to `write` when they are due."""
+    def run(
+        self, asked: Asked, write: Callable[[bytes | End], None], ended: Callable[[], None], stream: Stream | None
+    ) -> Run:
+        """Submits a completion; its bytes are given to `write`, or go to the stream's socket, when they are due."""
         self._number += 1
         number, generated = self._number, self._generate(asked)
         uncached = max(len(one.prompt) - one.cached_tokens for one in generated)
@@ -74,15 +85,19 @@ class FakeEngine:
         end_s = first_s + (count - 1) * self.options.itl_s
 
         def begin() -> Script:
-            if asked.stream:
-                return faults.apply(asked.fault, replies.streamed(asked, generated, number, first_s, self.options))
+            if stream is not None:
+                events = replies.streamed(asked, generated, number, first_s, self.options)
+                script = faults.apply(asked.fault, events)
+                return faults.chunked(script) if stream.chunked else script
             return replies.delayed(replies.whole(asked, generated, number, self.options), end_s)
 
         def over(run: Run) -> None:
             self._count(run, generated, first_s, end_s)
             ended()
 
-        run = Run(begin, write, over)
+        # A fault may end otherwise than by a byte.
+        direct = stream is not None and asked.fault is None
+        run = Run(begin, write, over, stream.fd if stream is not None and direct else None)
         self.scheduler.submit(run)
         return run
 
@@ -181,13 +196,14 @@ class Connection(asyncio.Protocol):
             return
         self._busy = True
         if not asked.stream:
-            self._run = self._engine.run(asked, partial(self._write_whole), self._ended)
+            self._run = self._engine.run(asked, self._write_whole, self._ended, None)
             return
         self._chunked = asked.fault is None or asked.fault.kind != "no-length"
         how = "transfer-encoding: chunked" if self._chunked else "connection: close"
         head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n{how}\r\n\r\n"
         self._send(head.encode())
-        self._run = self._engine.run(asked, self._write_event, self._stream_ended)
+        fd = self._fd if self._transport.get_write_buffer_size() == 0 else None
+        self._run = self._engine.run(asked, self._write_event, self._stream_ended, Stream(self._chunked, fd))
 
     def _respond(self, status: int, kind: str, body: bytes) -> None:
         reason = _REASONS.get(status, "Internal Server Error")
@@ -202,7 +218,7 @@ class Connection(asyncio.Protocol):
         if isinstance(data, End):
             self._end_with(data)
         else:
-            self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+            self._send(data)
 
     def _end_with(self, end: End) -> None:
         if end is End.RESET:
@@ -219,7 +235,6 @@ class Connection(asyncio.Protocol):
             # Closed already, or stalled: the connection stays as it is.
             return
         if self._chunked:
-            self._send(b"0\r\n\r\n")
             self._ended()
         else:
             self._transport.close()
