@@ -30,6 +30,7 @@ _NEEDED = (
     ("vllm.model_executor.models.llama", "LlamaDecoderLayer"),
     ("vllm.compilation.backends", "set_model_tag"),
     ("vllm.compilation.decorators", "support_torch_compile"),
+    ("vllm.v1.utils", "record_function_or_nullcontext"),
 )
 
 # Values that CommonAttentionMetadata derives from the query rows and keeps; they go stale when rows change.

@@ -25,6 +25,7 @@ from vllm.model_executor.layers.logits_processor import LogitsProcessor
 from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead, VocabParallelEmbedding
 from vllm.model_executor.models.llama import LlamaDecoderLayer
 from vllm.model_executor.models.utils import maybe_prefix
+from vllm.v1.utils import record_function_or_nullcontext as scope
 
 from swiftkv_bench.swiftkv import compat
 from swiftkv_bench.swiftkv.backend import SelectedRows
@@ -142,11 +143,20 @@ class LlamaSwiftKVModel(nn.Module):
         inputs_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Hidden states for lm_head, shape (tokens, hidden); rows that were skipped hold NaN."""
-        hidden, residual, keys, values = self.first_half(input_ids, positions, inputs_embeds)
-        self._write_cache(keys, values)
+        # Scopes are names in a profile; vLLM makes them null contexts unless VLLM_CUSTOM_SCOPES_FOR_PROFILING is set.
+        with scope("swiftkv: first half"):
+            hidden, residual, keys, values = self.first_half(input_ids, positions, inputs_embeds)
+        with scope("swiftkv: cache writes"):
+            self._write_cache(keys, values)
         rows = self._rows()
-        if rows is None:
-            return self._run_all(positions, hidden, residual)
+        with scope("swiftkv: second half"):
+            if rows is None:
+                return self._run_all(positions, hidden, residual)
+            return self._run_rows(positions, hidden, residual, rows)
+
+    def _run_rows(
+        self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
+    ) -> torch.Tensor:
         output = torch.full_like(hidden, float("nan"))
         if rows.count:
             output.index_copy_(0, rows.indices, self._run_selected(positions, hidden, residual, rows))

@@ -3,6 +3,10 @@
 A logits processor is the one object of a worker to which vLLM shows every request's sampling parameters
 before the forward: the V1 runner by ``update_state``, the V2 runner by ``add_request``. This one never touches
 logits. It is loaded into every engine of the environment; in one that does not serve SwiftKV it keeps nothing.
+
+A request may ask for full depth by ``vllm_xargs={"swiftkv_full": 1}``: all its rows then run all layers, as in
+mode ``full``, beside other requests that skip. So one engine answers the same prompt both ways, which is how
+"skip = full" is probed on a running server.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +19,10 @@ from swiftkv_bench.swiftkv.compat import logits_processor_bases
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PromptLogprobsTracker", "tracker_of"]
+__all__ = ["FULL_DEPTH", "PromptLogprobsTracker", "tracker_of"]
+
+FULL_DEPTH = "swiftkv_full"
+"""Key of ``vllm_xargs`` (``SamplingParams.extra_args``): 1 runs all layers for all rows of the request."""
 
 # One entry per engine in this process, by the dict that identifies the engine's model instance.
 _TRACKERS: dict[int, "PromptLogprobsTracker"] = {}
@@ -27,10 +34,13 @@ def tracker_of(vllm_config: Any) -> "PromptLogprobsTracker | None":
 
 
 def _needs_all_rows(params: Any) -> bool:
-    """Whether a request wants logprobs of its prompt; ``prompt_logprobs=0`` wants the chosen token's."""
+    """Whether a request wants logprobs of its prompt (``prompt_logprobs=0`` wants the chosen token's) or full depth."""
     if params is None:
         return False
-    return params.prompt_logprobs is not None or getattr(params, "prompt_logprob_token_ids", None) is not None
+    if params.prompt_logprobs is not None or getattr(params, "prompt_logprob_token_ids", None) is not None:
+        return True
+    extra = params.extra_args
+    return bool(extra and extra.get(FULL_DEPTH))
 
 
 class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
@@ -49,6 +59,18 @@ class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
         self._prompt_lens = np.zeros(capacity, dtype=np.int64)
         if self.active:
             _TRACKERS[id(vllm_config.compilation_config.static_forward_context)] = self
+
+    @classmethod
+    def validate_params(cls, sampling_params: Any) -> None:
+        """Refuse a switch that is neither on nor off, when the request arrives.
+
+        Raises:
+            ValueError: the value under ``swiftkv_full`` is not 0, 1, false or true.
+        """
+        extra = sampling_params.extra_args
+        asked = extra.get(FULL_DEPTH, 0) if extra else 0
+        if asked not in (0, 1):
+            raise ValueError(f"{FULL_DEPTH} is {asked!r}, must be 1 for all layers in all rows, or 0")
 
     def is_argmax_invariant(self) -> bool:
         """True: greedy sampling need not call ``apply``."""

@@ -69,6 +69,22 @@ def test_any_number_of_prompt_logprobs_needs_all_rows(asked: int | None, needs: 
     assert tracker.rows(1)[0].tolist() == [needs]
 
 
+@pytest.mark.parametrize(
+    ("asked", "needs"), [(None, False), ({}, False), ({"swiftkv_full": 0}, False), ({"swiftkv_full": 1}, True)]
+)
+def test_a_request_may_ask_for_full_depth(asked: dict[str, Any] | None, needs: bool) -> None:
+    tracker = PromptLogprobsTracker(_vllm_config())
+    params = SamplingParams(extra_args=asked)
+    PromptLogprobsTracker.validate_params(params)
+    tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, params, [1, 2], [])], moved=[]))
+    assert tracker.rows(1)[0].tolist() == [needs]
+
+
+def test_full_depth_is_on_or_off() -> None:
+    with pytest.raises(ValueError, match="swiftkv_full is 'yes', must be 1"):
+        PromptLogprobsTracker.validate_params(SamplingParams(extra_args={"swiftkv_full": "yes"}))
+
+
 def test_a_prompt_of_embeddings_has_an_unknown_length() -> None:
     tracker = PromptLogprobsTracker(_vllm_config())
     tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, _params(None), None, [])], moved=[]))
