@@ -4,6 +4,7 @@ A trial's records are on disk when the trial ends, an item's when it is answered
 started again up to a bound; what could not be measured is recorded as such and the run goes on.
 """
 
+import os
 from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
@@ -29,7 +30,7 @@ from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Probe
 from swiftkv_bench.schema.perf import STATUS, PerfPlan, Trial, TrialRecord, TrialStatus
 from swiftkv_bench.store import Run
-from swiftkv_bench.telemetry.gpu import Gpus, open_gpus
+from swiftkv_bench.telemetry.gpu import Gpus, open_gpus, visible_cards
 from swiftkv_bench.telemetry.watch import Watch
 
 
@@ -179,12 +180,13 @@ class _Execution:
         ready = perf_counter()
         if fleet.running != up:
             self.budget.started(ready - begun, len(set(fleet.running) - set(up)))
-        self._trial(trial, target, fleet.session(trial.arm))
+        self._trial(trial, target, fleet)
         self.budget.took(trial, perf_counter() - ready)
 
-    def _trial(self, trial: Trial, target: LoadTarget, session: int | None) -> None:
+    def _trial(self, trial: Trial, target: LoadTarget, fleet: Fleet) -> None:
         """Runs one trial and puts it on disk; a trial that cannot be run is recorded as failed."""
-        watch = Watch(target, session, self.gpus)
+        spec, session = fleet.config(trial.arm).spec, fleet.session(trial.arm)
+        watch = Watch(target, session, self.gpus, visible_cards({**os.environ, **spec.env}))
         options = Options(workers=self.request.workers)
         try:
             done = run_trial(trial, target, self.observer, options=options, window=watch)

@@ -6,7 +6,7 @@ whose power is integrated.
 
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -69,13 +69,17 @@ class Gpus:
         self._source.close()
         self._thread.join(timeout=5)
 
-    def between(self, start_s: float, end_s: float) -> tuple[GpuTelemetry, ...]:
-        """Every card over a stretch of time on the `perf_counter` axis; drops what is older than its start."""
+    def between(self, start_s: float, end_s: float, cards: Collection[int] | None = None) -> tuple[GpuTelemetry, ...]:
+        """The cards over a stretch of time on the `perf_counter` axis; drops what is older than its start.
+
+        Args:
+            cards: indices of those asked for; None asks for all.
+        """
         with self._lock:
             self._readings = [r for r in self._readings if r.at_s >= start_s - 2.0]
             readings = list(self._readings)
-        cards = sorted({r.index for r in readings})
-        found = (_summary([r for r in readings if r.index == card], start_s, end_s) for card in cards)
+        seen = sorted({r.index for r in readings if cards is None or r.index in cards})
+        found = (_summary([r for r in readings if r.index == card], start_s, end_s) for card in seen)
         return tuple(one for one in found if one is not None)
 
     def _collect(self) -> None:
@@ -132,6 +136,12 @@ def _integral(inside: Sequence[Reading], start_s: float, end_s: float) -> float 
     at = np.array([start_s, *(t for t, _ in known), end_s])
     watts = np.array([known[0][1], *(w for _, w in known), known[-1][1]])
     return float(np.trapezoid(watts, at))
+
+
+def visible_cards(env: Mapping[str, str]) -> tuple[int, ...] | None:
+    """Indices of the cards that an engine with this environment uses; None when it does not say, or not by index."""
+    words = [word.strip() for word in env.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    return tuple(map(int, words)) if all(word.isdigit() for word in words) else None
 
 
 def open_gpus() -> Gpus | None:

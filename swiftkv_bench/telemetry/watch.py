@@ -1,6 +1,7 @@
 """Watches one trial: the server's counters at its edges, and its gauges, the engine and the GPUs in between."""
 
 import threading
+from collections.abc import Collection
 from time import perf_counter
 
 from swiftkv_bench.errors import EngineError
@@ -18,10 +19,13 @@ EVERY_S = 1.0
 class Watch:
     """Of a trial on one server; the driver calls it at the edges of the measurement."""
 
-    def __init__(self, target: Target, session: int | None, gpus: Gpus | None) -> None:
+    def __init__(
+        self, target: Target, session: int | None, gpus: Gpus | None, cards: Collection[int] | None = None
+    ) -> None:
         """
         Args:
             session: session id of the engine's processes; None when it is not ours.
+            cards: indices of the GPUs that the engine uses; None for all.
         """
         self.before: dict[str, float] = {}
         self.after: dict[str, float] = {}
@@ -29,6 +33,7 @@ class Watch:
         self._target = target
         self._session = session
         self._gpus = gpus
+        self._cards = cards
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="trial-telemetry", daemon=True)
         self._peaks: dict[str, float] = {}
@@ -55,7 +60,7 @@ class Watch:
             seconds=end_s - self._start_s,
             engine_cpu_s=cpu_s,
             engine_max_rss_bytes=max(self._rss_bytes, default=None),
-            gpus=() if self._gpus is None else self._gpus.between(self._start_s, end_s),
+            gpus=() if self._gpus is None else self._gpus.between(self._start_s, end_s, self._cards),
             server_peaks=self._peaks,
         )
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from swiftkv_bench.telemetry.gpu import Gpus, NvmlSource, Reading, SmiSource, parse_smi
+from swiftkv_bench.telemetry.gpu import Gpus, NvmlSource, Reading, SmiSource, parse_smi, visible_cards
 
 LINE = "0, NVIDIA H100 80GB HBM3, 512.25, 97, 70123, 1980, 61\n"
 
@@ -72,6 +72,13 @@ def test_a_stretch_without_samples_says_nothing() -> None:
 def test_cards_are_kept_apart() -> None:
     readings = [Reading(float(i), card, "H100", 100.0 * (card + 1)) for i in range(4) for card in (0, 1)]
     assert [c.energy_j for c in _gpus(readings).between(0.0, 3.0)] == [300.0, 600.0]
+    assert [c.energy_j for c in _gpus(readings).between(0.0, 3.0, (1,))] == [600.0]
+
+
+def test_an_engine_uses_the_cards_it_is_shown() -> None:
+    assert visible_cards({"CUDA_VISIBLE_DEVICES": "1, 3"}) == (1, 3)
+    assert visible_cards({}) is None
+    assert visible_cards({"CUDA_VISIBLE_DEVICES": "GPU-5a1e"}) is None
 
 
 def test_a_line_of_nvidia_smi() -> None:
