@@ -57,6 +57,8 @@ class RunRequest:
     together: bool
     accuracy: Prepared | None = None
     workers: int = 1
+    self_test: bool = True
+    """Measure the client on the fake engine before the engines start."""
     budget_s: float | None = None
     """Seconds from the start of the run after which no further trial is begun; None has no limit."""
 

@@ -22,6 +22,8 @@ from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
+from swiftkv_bench.load.self_test import self_test
+from swiftkv_bench.load.self_test import sentence as self_test_sentence
 from swiftkv_bench.load.target import Target as LoadTarget
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import RunRequest
@@ -87,6 +89,8 @@ class _Execution:
     def all_parts(self) -> None:
         """Accuracy, then load, on one fleet of engines."""
         request = self.request
+        if request.self_test and request.plan.perf is not None and self.run.manifest.self_test is None:
+            self._self_test(request.plan.perf)
         with Fleet(
             request.engines,
             self._build,
@@ -100,6 +104,23 @@ class _Execution:
                     self._accuracy(request.accuracy, together, fleet)
             if request.plan.perf is not None:
                 self._perf(request.plan.perf, fleet)
+
+    def _self_test(self, plan: PerfPlan) -> None:
+        """At the plan's densest stream of tokens among points with a rate; without one there is none to hold."""
+        paced = [t.point for t in plan.trials if t.point.arrivals.rate is not None]
+        if not paced:
+            return
+        densest = max(paced, key=lambda p: (p.arrivals.rate or 0.0) * p.output_len.mean)
+        self.observer.progress("self-test", "measuring the client on the fake engine")
+        try:
+            rate, tokens = densest.arrivals.rate or 0.0, round(densest.output_len.mean)
+            found = self_test(rate, tokens, workers=self.request.workers)
+        except EngineError as e:
+            self.observer.finish("self-test")
+            self.observer.note(f"{e}; the run goes on without it")
+            return
+        self.observer.finish("self-test", self_test_sentence(found))
+        self.update(self_test=found)
 
     def _build(self, config: EngineConfig) -> Engine:
         return build(config, self.run.log_path(config.spec.arm), self.run.path / "scratch")

@@ -19,7 +19,7 @@ from swiftkv_bench.analysis.values import (
     PointResult,
     Sample,
 )
-from swiftkv_bench.checks import Finding, TrialCheck, check_samples, check_spread, check_trial
+from swiftkv_bench.checks import Finding, TrialCheck, check_samples, check_self_test, check_spread, check_trial
 from swiftkv_bench.metrics import (
     GapHistogram,
     Objective,
@@ -106,7 +106,8 @@ def analyse_perf(
 ) -> tuple[PerfAnalysis, list[Finding]]:
     """All points of a run, one trial in memory at a time, and what stands against their figures."""
     cells: dict[tuple[str, Arm], _Cell] = {}
-    findings: list[Finding] = []
+    tested = check_self_test(manifest.self_test)
+    findings: list[Finding] = [] if tested is None else [tested]
     for record, table in trials:
         cell = cells.setdefault((record.trial.point.point_id, record.trial.arm), _Cell())
         kept, found = _taken(record, table, objective)

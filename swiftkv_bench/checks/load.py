@@ -9,7 +9,7 @@ import numpy as np
 from swiftkv_bench.checks.finding import Finding, sentence
 from swiftkv_bench.metrics import ServerMetrics, TrialMetrics, in_flight, requests_needed
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import STATUS, UNPACED, RequestTable, TrialRecord
+from swiftkv_bench.schema.perf import STATUS, UNPACED, RequestTable, SelfTest, TrialRecord
 from swiftkv_bench.stats.series import gamma_gaps_fit, growth
 from swiftkv_bench.units import count, duration, percent
 
@@ -277,6 +277,23 @@ def _preempted(server: ServerMetrics) -> Finding | None:
         f"The engine preempted {server.preemptions:,} requests: its key-value cache was full.",
         "Raise gpu-memory-utilization, or lower max-num-seqs or the rate, unless that is what you measure.",
     )
+
+
+def check_self_test(found: SelfTest | None) -> Finding | None:
+    """Did the client hold the plan's load against the fake engine before the run?"""
+    if found is None or found.verdict == "holds":
+        return None
+    load = f"{found.rate:.3g} requests/s of {found.output_tokens} tokens"
+    if found.verdict == "engine-late":
+        text = f"The self-test at {load} decides nothing: the fake engine itself was late."
+        return Finding("self-test", "note", text, "Free a processor for it and give the command again with --fresh.")
+    if found.failed:
+        text = f"{found.failed:,} of {found.requests:,} requests of the self-test at {load} failed."
+    else:
+        late = max(found.send_lateness_p90_s, found.token_lag_p99_s)
+        text = f"Against the fake engine at {load} the client was {duration(late)} late, before any engine ran."
+    step = "Use more client processes (--workers), a lower rate, or a machine with a free processor."
+    return Finding("self-test", "warning", text, step)
 
 
 def check_spread(name: str, values: Sequence[float], point: str, arm: Arm) -> Finding | None:

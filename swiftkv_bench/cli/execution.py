@@ -89,6 +89,7 @@ def build_request(
         together=together,
         accuracy=prepared,
         workers=1 if load is None else load.workers,
+        self_test=load is not None and load.self_test,
         budget_s=None if load is None or load.budget is None else parse_duration(load.budget, "--budget"),
     )
 

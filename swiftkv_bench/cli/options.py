@@ -166,6 +166,10 @@ class LoadFlags:
     shared_prefix: Annotated[float, typer.Option(help="Share of each prompt equal to all others, 0 to 1.")] = 0.0
     prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts instead of random token ids.")] = None
     workers: Annotated[int, typer.Option(min=1, help="Client processes, each with a slice of the schedule.")] = 1
+    self_test: Annotated[
+        bool,
+        typer.Option("--self-test/--no-self-test", help="Measure the client on the fake engine first, a few seconds."),
+    ] = True
     budget: Annotated[
         str | None, typer.Option(help="Time for the whole run, e.g. 480s: leaves out trials that do not fit.")
     ] = None

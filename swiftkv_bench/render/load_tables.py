@@ -1,7 +1,5 @@
 """Tables of load points: the card's figures with gains, where the first token's time goes, every figure."""
 
-from collections.abc import Sequence
-
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointArm, PointResult
 from swiftkv_bench.render import wording
@@ -10,8 +8,6 @@ from swiftkv_bench.render.wording import ARM, MISSING
 from swiftkv_bench.schema.engine import Arm
 
 _MAIN = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
-_BOUNDED = ("ttft_mean_s", "total_throughput")
-"""Those of them whose gain has a bound."""
 _DETAIL = (
     "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "itl_p99_s", "e2e_latency_mean_s",
     "output_throughput", "achieved_rate", "goodput",
@@ -21,26 +17,25 @@ _DETAIL = (
 def load_table(perf: PerfAnalysis) -> TableView:
     """A row a point: baseline beside SwiftKV and the gain, for the card's three figures."""
     heads = [Head("Input", align="right"), Head("Load", align="left"), Head("n")]
-    bounded = [key for key in _BOUNDED if any(key in p.reached for p in perf.points)]
+    bounded = any(key in p.reached for p in perf.points for key in _MAIN)
     for key in _MAIN:
         title = METRICS[key].title + (", token/s" if METRICS[key].unit == "token/s" else "")
         heads += [Head(ARM["baseline"], title), Head(ARM["swiftkv"], title), Head("gain", title)]
-        heads += [Head("of bound", title)] if key in bounded else []
-    rows = tuple(_load_row(p, bounded) for p in perf.points)
+    rows = tuple(_load_row(p) for p in perf.points)
     left_out = sum(a.trials_left_out for p in perf.points for a in p.arms.values())
     trials = max((a.trials for p in perf.points for a in p.arms.values()), default=0)
     note = (
         "n: finished requests an arm over its trials. Mean of the trials' means. Gain: how many times better SwiftKV "
         f"is, above 1 it is; geometric mean of {'the pairs of trials' if trials > 1 else 'one pair of trials'}"
         f"{', 95 % t interval of the log-ratio' if trials > 1 else ': no interval'}. "
-        + ("Of bound: that gain / the largest that arithmetic allows. " if bounded else "")
+        + ("In parentheses: share of the largest gain that arithmetic allows there. " if bounded else "")
         + "† past saturation, ✗ no valid trial: not compared."
         + (f" {left_out} trials are left out: invalid, or without a valid partner." if left_out else "")
     )
     return TableView("load", "Speed under load", tuple(heads), rows, note)
 
 
-def _load_row(p: PointResult, bounded: Sequence[str]) -> tuple[Cell, ...]:
+def _load_row(p: PointResult) -> tuple[Cell, ...]:
     mark = " ✗" if not p.valid else " †" if any(a.saturated for a in p.arms.values()) else ""
     n = min((a.ok for a in p.arms.values()), default=0)
     row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals) + mark), Cell(f"{n:,}")]
@@ -55,9 +50,8 @@ def _load_row(p: PointResult, bounded: Sequence[str]) -> tuple[Cell, ...]:
         set_by_rate = METRICS[key].better == "higher" and p.point.arrivals.rate is not None
         if found is not None and found.interval is not None and not set_by_rate:
             tone = "good" if found.interval.low > 1 else "bad" if found.interval.high < 1 else "plain"
-        row.append(Cell(units.ratio(found.value if found else None), tone, wording.gain_interval(found)))
-        if key in bounded:
-            row.append(Cell(units.percent(p.reached.get(key), 0), "quiet"))
+        share = f" ({units.percent(p.reached[key], 0)})" if key in p.reached else ""
+        row.append(Cell(units.ratio(found.value if found else None) + share, tone, wording.gain_interval(found)))
     return tuple(row)
 
 

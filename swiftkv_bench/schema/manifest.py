@@ -7,7 +7,7 @@ from pydantic import Field
 from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.base import SCHEMA_VERSION, Record
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
-from swiftkv_bench.schema.perf import PerfPlan
+from swiftkv_bench.schema.perf import PerfPlan, SelfTest
 
 
 class GitState(Record):
@@ -65,6 +65,9 @@ class Manifest(Record):
     engines: tuple[EngineSpec, ...] = Field(description="resolved configuration of every arm")
     engine_info: tuple[EngineInfo, ...] = Field((), description="what the engines said of themselves")
     probes: tuple[Probe, ...] = Field((), description="outcomes of the engine probes")
+    self_test: SelfTest | None = Field(
+        None, description="what the client measured of the fake engine before the run; None when it was not asked"
+    )
     plan: RunPlan = Field(description="the plan, whole: columns, grid, seeds and ids")
     plan_hash: str = Field(description="content hash of the plan")
     git: GitState | None = Field(None, description="None outside a checkout")

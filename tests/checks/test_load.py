@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from swiftkv_bench.checks import TrialCheck, check_samples, check_spread, check_trial
+from swiftkv_bench.checks import TrialCheck, check_samples, check_self_test, check_spread, check_trial
 from swiftkv_bench.metrics import server_metrics, trial_metrics
-from swiftkv_bench.schema.perf import Arrivals, Float, Point, RequestTable, TrialRecord
+from swiftkv_bench.schema.perf import Arrivals, Float, Point, RequestTable, SelfTest, TrialRecord
 from tests.synthetic import point, table, trial_record, with_failures
 
 POISSON = Arrivals(process="poisson", rate=10.0)
@@ -182,3 +182,34 @@ def test_percentiles_that_n_does_not_support_are_named_with_their_n() -> None:
     assert found is not None
     assert found.message == "100 requests an arm are too few for p99 (662)."
     assert check_samples(662, "p") is None
+
+
+SELF_TEST = SelfTest(
+    rate=300.0, output_tokens=256, requests=450, failed=0, send_lateness_p50_s=0.0001, send_lateness_p90_s=0.0003,
+    token_lag_p50_s=0.0002, token_lag_p99_s=0.002, engine_lateness_p99_s=0.001, cpu_s_per_1000_tokens=0.01,
+    limit_s=0.01, verdict="holds",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (None, None),
+        (SELF_TEST, None),
+        (SELF_TEST.model_copy(update={"verdict": "engine-late"}), ("self-test", "note")),
+        (SELF_TEST.model_copy(update={"verdict": "client-late"}), ("self-test", "warning")),
+    ],
+)
+def test_a_client_that_was_late_before_the_run_is_a_warning(
+    found: SelfTest | None, expected: tuple[str, str] | None
+) -> None:
+    finding = check_self_test(found)
+    assert (None if finding is None else (finding.code, finding.severity)) == expected
+
+
+def test_the_warning_says_how_late_the_client_was() -> None:
+    finding = check_self_test(SELF_TEST.model_copy(update={"verdict": "client-late", "token_lag_p99_s": 0.025}))
+    assert finding is not None
+    assert finding.message == (
+        "Against the fake engine at 300 requests/s of 256 tokens the client was 25.0 ms late, before any engine ran."
+    )
