@@ -71,6 +71,7 @@ def encode(prompt: Prompt, target: Target) -> Request:
 
 def _with_head(payload: bytes, target: Target, own_start: int, own_end: int) -> Request:
     host, port = target.address
+    host = f"[{host}]" if ":" in host else host
     key = "" if target.api_key is None else f"Authorization: Bearer {target.api_key}\r\n"
     head = (
         f"POST {target.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"

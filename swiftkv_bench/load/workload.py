@@ -131,7 +131,7 @@ def _text_prompt(text: str, output_tokens: int, tokenise: Tokenise | None) -> Pr
 
 def _read_prompts(path: Path, n: int) -> list[str]:
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [(i, line) for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the prompts {path}: {e}; give a JSONL file with `prompt` on each line") from e
     if len(lines) < n:
@@ -139,7 +139,7 @@ def _read_prompts(path: Path, n: int) -> list[str]:
             f"{path} has {len(lines)} prompts, {n} are asked for, and a repeated prompt would be served from the "
             "prefix cache; lower --requests or give more prompts"
         )
-    return [_prompt_of(line, f"{path}:{number}") for number, line in enumerate(lines[:n], 1)]
+    return [_prompt_of(line, f"{path}:{number}") for number, line in lines[:n]]
 
 
 def _prompt_of(line: str, where: str) -> str:
