@@ -15,6 +15,7 @@ from swiftkv_bench.cli.baseline import app as baseline
 from swiftkv_bench.cli.bench import command as bench
 from swiftkv_bench.cli.compare import command as compare
 from swiftkv_bench.cli.doctor import command as doctor
+from swiftkv_bench.cli.history import command as history
 from swiftkv_bench.cli.perf import command as perf
 from swiftkv_bench.cli.report import command as report
 from swiftkv_bench.errors import EXIT_INTERRUPTED, SwiftKVBenchError
@@ -34,6 +35,7 @@ app.command("perf")(perf)
 app.command("report")(report)
 app.command("compare")(compare)
 app.add_typer(baseline, name="baseline")
+app.command("history")(history)
 app.command("doctor")(doctor)
 
 

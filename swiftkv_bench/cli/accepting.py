@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from swiftkv_bench import units
-from swiftkv_bench.cli.comparing import DEFAULT
+from swiftkv_bench.cli.comparing import policy_file
 from swiftkv_bench.regression.baselines import Entry, accept, accepted_runs
 from swiftkv_bench.regression.policy import load_policy
 
@@ -20,7 +20,7 @@ def accept_run(run: Path, name: str, note: str | None, policy: Path | None, root
     Raises:
         InputError: the run cannot be accepted.
     """
-    source = policy if policy is not None else DEFAULT if DEFAULT.exists() else None
+    source = policy_file(policy)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     entry = accept(run, name, root, load_policy(source), now_utc=now, note=note)
     print(f"accepted as {name}: {entry.folder} ({units.size(_size(entry))}); commit it to compare in CI")

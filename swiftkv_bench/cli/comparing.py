@@ -15,7 +15,14 @@ from swiftkv_bench.regression.policy import Policy, load_policy
 from swiftkv_bench.render.comparison import terminal
 from swiftkv_bench.stats.verdicts import Verdict
 
-DEFAULT = Path("regression.yaml")
+_DEFAULT = Path("regression.yaml")
+
+
+def policy_file(given: Path | None) -> Path | None:
+    """The policy file asked for, else `regression.yaml` where there is one."""
+    if given is not None:
+        return given
+    return _DEFAULT if _DEFAULT.exists() else None
 
 
 def run(sides: tuple[str, ...], policy: Path | None, allow: tuple[str, ...], root: Path, *, as_json: bool) -> None:
@@ -28,7 +35,7 @@ def run(sides: tuple[str, ...], policy: Path | None, allow: tuple[str, ...], roo
     """
     if len(sides) > 2:
         raise InputError(f"compare takes one run or two, found {len(sides)}: {' '.join(sides)}")
-    source = policy if policy is not None else DEFAULT if DEFAULT.exists() else None
+    source = policy_file(policy)
     found = compared(sides, load_policy(source), None if source is None else str(source), allow, root)
     if as_json:
         print(found.model_dump_json(indent=1))

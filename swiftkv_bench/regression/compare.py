@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from swiftkv_bench import __version__
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.regression.accuracy import AccuracyLines, accuracy_lines, flipped_keys, published_lines
+from swiftkv_bench.regression.accuracy import AccuracyLines, accuracy_lines, published_lines
 from swiftkv_bench.regression.comparison import FlippedItem, KeyCheck, Line, Note, RunComparison, Verdicts
 from swiftkv_bench.regression.evidence import Evidence, Key
 from swiftkv_bench.regression.keys import check_keys, same_engine
@@ -152,6 +152,9 @@ def _control(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> 
 
 
 def _moved(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> list[Note]:
+    """Of a metric's average over the points where there is one, else of its points."""
+    found = list(_control(lines, baseline, candidate).values())
+    averaged = {line.metric for line in found if line.family == "overall"}
     return [
         Note(
             code="control-moved",
@@ -162,8 +165,8 @@ def _moved(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> li
             where=line.where,
             arm="baseline",
         )
-        for line in _control(lines, baseline, candidate).values()
-        if line.family == "overall" or line.where != "all points"
+        for line in found
+        if line.family == "overall" or line.metric not in averaged
     ]
 
 
@@ -216,7 +219,7 @@ def _flipped(found: Sequence[AccuracyLines]) -> tuple[tuple[FlippedItem, ...], i
     for of_pair in found:
         if of_pair.pair.role == "shown":
             continue
-        changed = [(c.column.name, key, a, b) for c in of_pair.columns for key, a, b in flipped_keys(c)]
+        changed = [(c.column.name, key, a, b) for c in of_pair.columns for key, a, b in c.flipped]
         total += len(changed)
         kept = changed[: ITEMS_SHOWN - len(shown)]
         wanted = {(column, key) for column, key, _, _ in kept}

@@ -8,7 +8,8 @@ import numpy as np
 
 from swiftkv_bench.analysis.values import METRICS, Metric
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.regression.comparison import Bounds, Family, Line, Role
+from swiftkv_bench.regression.claims import performance_line
+from swiftkv_bench.regression.comparison import Bounds, Line, Role
 from swiftkv_bench.regression.evidence import Evidence, TrialFigures
 from swiftkv_bench.regression.pairs import Pair
 from swiftkv_bench.regression.policy import Policy
@@ -66,7 +67,18 @@ def performance_lines(pair: Pair, policy: Policy) -> list[Line]:
         lines += [_cell_line(pair, cell, METRICS[key], margin, role, policy) for cell in of_metric]
         if len(of_metric) > 1:
             lines.append(_overall_line(pair, of_metric, METRICS[key], margin, policy))
+    planned = (pair.reference.manifest.plan.perf, pair.candidate.manifest.plan.perf)
+    if not lines and None not in planned and policy.performance.metrics:
+        lines.append(_nothing(pair, *next(iter(policy.performance.metrics.items()))))
     return lines
+
+
+def _nothing(pair: Pair, key: str, margin: float) -> Line:
+    """Both runs put load on their engines, and nothing can be said of it: that is no PASS."""
+    metric = METRICS[key]
+    title = f"{metric.title}, all points"
+    line = performance_line(pair, "overall", metric, "all points", title, margin=margin, role=pair.role, paired=False)
+    return line.model_copy(update={"reason": "no load point has a valid trial of the reference"})
 
 
 def _cells(pair: Pair) -> list[Cell]:
@@ -97,20 +109,23 @@ def _cell(reference: Sequence[TrialFigures], candidate: Sequence[TrialFigures]) 
 
 
 def _applies(metric: Metric, cell: Cell) -> bool:
-    """Whether the point can say something of the metric.
+    """Whether the point can say something of the metric: the reference has a valid figure there.
 
     Latencies of a saturated reference grow with the length of the run; a throughput below saturation is the asked rate.
     """
+    if not any(metric.key in t.figures for t in cell.reference.values()):
+        return False
     if metric.latency is not None:
         return not cell.saturated[0]
     if metric.key == "goodput":
-        return any("goodput" in t.figures for t in (*cell.reference.values(), *cell.candidate.values()))
+        return True
     return cell.point.arrivals.process in UNPACED or any(cell.saturated)
 
 
 def _cell_line(pair: Pair, cell: Cell, metric: Metric, margin: float, role: Role, policy: Policy) -> Line:
     reference, candidate = (tuple(side.values()) for side in cell.figures(metric.key))
-    line = _line(pair, "cell", metric, margin, role, cell.point.point_id, metric.title, paired=cell.paired)
+    where, title = cell.point.point_id, metric.title
+    line = performance_line(pair, "cell", metric, where, title, margin=margin, role=role, paired=cell.paired)
     line = line.model_copy(
         update={
             "point": cell.point,
@@ -125,22 +140,22 @@ def _cell_line(pair: Pair, cell: Cell, metric: Metric, margin: float, role: Role
 
 def _absent(cell: Cell, metric: str) -> str:
     """Why there is no ratio."""
-    for name, trials in (("reference", cell.reference), ("candidate", cell.candidate)):
-        if not trials:
-            return f"no trial of the {name} is valid at this point"
-        if not any(metric in t.figures for t in trials.values()):
-            return f"no trial of the {name} supports this figure"
+    if not cell.candidate:
+        return "no trial of the candidate is valid at this point"
+    if not any(metric in t.figures for t in cell.candidate.values()):
+        return "no trial of the candidate supports this figure"
     return "no trial pairs, or a figure is 0"
 
 
 def _overall_line(pair: Pair, cells: Sequence[Cell], metric: Metric, margin: float, policy: Policy) -> Line:
     """Geometric mean over the points, repeat by repeat, so that what moves a whole repeat counts once."""
     found = [cell.figures(metric.key) for cell in cells]
-    found = [sides for sides in found if sides[0] and sides[1]]
-    paired = bool(found) and all(cell.paired for cell in cells)
-    line = _line(pair, "overall", metric, margin, pair.role, "all points", f"{metric.title}, all points", paired=paired)
-    if len(found) < len(cells):
-        reason = f"{len(cells) - len(found)} of {len(cells)} points have no valid figure on both sides"
+    paired = all(cell.paired for cell in cells)
+    title = f"{metric.title}, {len(cells)} points"
+    line = performance_line(pair, "overall", metric, "all points", title, margin=margin, role=pair.role, paired=paired)
+    absent = sum(not candidate or not reference for reference, candidate in found)
+    if absent:
+        reason = f"{absent} of {len(cells)} points have no valid figure on both sides"
         return line.model_copy(update={"reason": reason})
     sides = [[side[i] for side in found] for i in (0, 1)]
     if any(value <= 0 for side in sides for figures in side for value in figures.values()):
@@ -150,7 +165,7 @@ def _overall_line(pair: Pair, cells: Sequence[Cell], metric: Metric, margin: flo
     if paired:
         ratio = mean_log([candidate[i] - reference[i] for i in reference if i in candidate]) if reference else None
     else:
-        ratio = unpaired_log_ratio([math.exp(x) for x in candidate.values()], [math.exp(x) for x in reference.values()])
+        ratio = unpaired_log_ratio(*([math.exp(x) for x in side.values()] for side in (candidate, reference)))
     return _judged(line, ratio, policy, "no repeat has a figure at every point")
 
 
@@ -184,32 +199,6 @@ def _judged(line: Line, ratio: LogRatio | None, policy: Policy, absent: str) -> 
             "verdict": verdict,
             "n_to_decide": ratio.n_to_decide(line.limit, policy.alpha) if verdict is Verdict.INCONCLUSIVE else None,
         }
-    )
-
-
-def _line(
-    pair: Pair, family: Family, metric: Metric, margin: float, role: Role, where: str, title: str, *, paired: bool
-) -> Line:
-    """An undecided line, to be filled in."""
-    higher = metric.better == "lower"
-    return Line(
-        line_id=f"performance/{where}/{metric.key}/{pair.candidate_arm}/{pair.kind}",
-        part="performance",
-        family=family,
-        role=role,
-        metric=metric.key,
-        title=title,
-        where=where,
-        reference=pair.kind,
-        reference_arm=pair.reference_arm,
-        candidate_arm=pair.candidate_arm,
-        scale="ratio",
-        worse="higher" if higher else "lower",
-        margin=margin,
-        limit=1 + margin if higher else 1 - margin,
-        n=0,
-        n_unit="pairs of trials" if paired else "trials",
-        verdict=Verdict.INCONCLUSIVE,
     )
 
 

@@ -1,0 +1,24 @@
+"""`swiftkv-bench history`: accepted runs over time, and where a figure's level changed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    name: Annotated[str, typer.Argument(help="Name of accepted runs.")] = "main",
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy file. Default: regression.yaml where there is one.")
+    ] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Key in which older runs may differ; repeatable.")] = None,
+    baselines: Annotated[Path, typer.Option(help="Folder of accepted runs.")] = Path("results/baselines"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the plot. Default: the name's folder of accepted runs.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the series as JSON.")] = False,
+) -> None:
+    """Lists every figure over the accepted runs and the steps in it; draws them."""
+    from swiftkv_bench.cli.trending import show_history
+
+    show_history(name, policy, tuple(allow or ()), baselines, out, as_json=json)

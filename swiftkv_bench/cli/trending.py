@@ -1,0 +1,31 @@
+"""What `history` prints and draws."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from swiftkv_bench.cli.comparing import policy_file
+from swiftkv_bench.regression.baselines import accepted_runs, read_accepted
+from swiftkv_bench.regression.history import history
+from swiftkv_bench.regression.policy import load_policy
+from swiftkv_bench.render.history import draw, terminal
+
+
+def show_history(
+    name: str, policy: Path | None, allow: tuple[str, ...], root: Path, out: Path | None, *, as_json: bool
+) -> None:
+    """Prints the series with their steps, and draws them into one SVG and PNG.
+
+    Raises:
+        InputError: no run is accepted under the name, or one cannot be read.
+    """
+    source = policy_file(policy)
+    runs = [read_accepted(e.folder, e.accepted.manifest.run_id) for e in accepted_runs(root, name)]
+    found = history(name, runs, load_policy(source), allow)
+    if as_json:
+        print(found.model_dump_json(indent=1))
+        return
+    terminal(found, Console(width=None if sys.stdout.isatty() else 140))
+    for path in draw(found, root / name if out is None else out):
+        print(f"plot: {path}")
