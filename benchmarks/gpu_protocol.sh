@@ -7,7 +7,8 @@
 #          profile      where the time of a mixed step and of a decode step goes, both arms
 #          throughput   figure 4, max_num_batched_tokens 8192
 #          small-steps  figure 4, max_num_batched_tokens 2048
-#          latency      figure 6, max_num_batched_tokens 8192
+#          latency      figure 6 at 2,000 and 8,000 tokens, short windows, max_num_batched_tokens 8192
+#          latency-long the same at 32,000 tokens
 #          acrosskv     figure 4 at 32,000 tokens, later layers share K/V in groups of 4
 # OUT      folder for results; the same call goes on where an earlier one stopped
 # SECONDS  time budget of the part
@@ -31,7 +32,8 @@ correctness) timeout "$seconds" python3 benchmarks/gpu_correctness.py --json "$o
 profile) timeout "$seconds" python3 benchmarks/gpu_profile.py --json "$out/profile.json" ;;
 throughput) perf --profile llama-3.1-8b-dummy --suite figure4 ;;
 small-steps) perf --profile llama-3.1-8b-dummy --suite figure4 --engine-arg max-num-batched-tokens=2048 ;;
-latency) perf --profile llama-3.1-8b-dummy --suite figure6 ;;
+latency) perf --profile llama-3.1-8b-dummy --suite benchmarks/suites/gpu_latency.yaml --input-len 2000 --input-len 8000 ;;
+latency-long) perf --profile llama-3.1-8b-dummy --suite benchmarks/suites/gpu_latency.yaml --input-len 32000 ;;
 acrosskv) perf --profile llama-3.1-8b-acrosskv-dummy --suite figure4 --input-len 32000 ;;
 *) echo "there is no part $part; see the head of $0" >&2 && exit 2 ;;
 esac

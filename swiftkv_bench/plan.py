@@ -6,8 +6,9 @@ repeat of every point comes before the second of any, and within a repeat the po
 that a run that is cut short by the user or a time budget has shown as much as it could.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,12 @@ def grids_of_suite(suite: PerfSuite) -> list[Grid]:
         )
         for grid in suite.grids
     ]
+
+
+def of_lengths(grids: Iterable[Grid], lengths: Collection[Length]) -> list[Grid]:
+    """The part of the grids that has one of these input lengths."""
+    kept = [(grid, tuple(length for length in grid.input_len if length in lengths)) for grid in grids]
+    return [dataclasses.replace(grid, input_len=found) for grid, found in kept if found]
 
 
 def points_of(grids: Iterable[Grid]) -> list[Point]:

@@ -139,7 +139,11 @@ def _grids(load: LoadRequest, defaults: PerfDefaults, suite: PerfSuite | None) -
     bases = plan.grids_of_suite(suite) if suite else [_default_grid(defaults, load)]
     asked: dict[str, Any] = {"shared_prefix": load.shared_prefix}
     if load.input_len:
-        asked["input_len"] = tuple(notation.parse_length(text, "--input-len") for text in load.input_len)
+        lengths = tuple(notation.parse_length(text, "--input-len") for text in load.input_len)
+        if {length for base in bases for length in base.input_len}.issuperset(lengths):
+            bases = plan.of_lengths(bases, lengths)
+        else:
+            asked["input_len"] = lengths
     if load.output_len:
         asked["output_len"] = notation.parse_length(load.output_len, "--output-len")
     if arrivals := _arrivals(load):

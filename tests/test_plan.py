@@ -6,7 +6,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftkv_bench.plan import Grid, arrivals_at, plan_perf, points_of
+from swiftkv_bench.plan import Grid, arrivals_at, grids_of_suite, of_lengths, plan_perf, points_of
+from swiftkv_bench.request import load_perf_suite
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Length, Point
 
@@ -96,3 +97,9 @@ def test_a_point_of_two_grids_runs_once() -> None:
         warmup_requests=0,
     )
     assert points_of([grid, grid]) == grid.points()
+
+
+def test_input_lengths_of_a_suite_keep_their_own_rates() -> None:
+    figure6 = grids_of_suite(load_perf_suite("figure6"))
+    points = points_of(of_lengths(figure6, [Length(mean=8000)]))
+    assert [(p.input_len.mean, p.arrivals.rate) for p in points] == [(8000, 1.0), (8000, 2.0), (8000, 2.75)]

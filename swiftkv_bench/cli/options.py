@@ -145,7 +145,9 @@ class LoadFlags:
     )
     input_len: Annotated[
         list[str] | None,
-        typer.Option(help="Input length, tokens, or lognormal:mean=2000,sigma=0.5; repeatable."),
+        typer.Option(
+            help="Input length, tokens, or lognormal:mean=2000,sigma=0.5; repeatable. A suite's own keep their rates."
+        ),
     ] = None
     output_len: Annotated[str | None, typer.Option(help="Output length, tokens, or a distribution.")] = None
     rate: Annotated[list[str] | None, typer.Option(help="Request rate, 1/s, or inf for all at once; repeatable.")] = (
