@@ -15,6 +15,7 @@ from swiftkv_bench.cli.baseline import app as baseline
 from swiftkv_bench.cli.bench import command as bench
 from swiftkv_bench.cli.compare import command as compare
 from swiftkv_bench.cli.doctor import command as doctor
+from swiftkv_bench.cli.export import command as export
 from swiftkv_bench.cli.history import command as history
 from swiftkv_bench.cli.perf import command as perf
 from swiftkv_bench.cli.report import command as report
@@ -33,6 +34,7 @@ app.command("bench")(bench)
 app.command("accuracy")(accuracy)
 app.command("perf")(perf)
 app.command("report")(report)
+app.command("export")(export)
 app.command("compare")(compare)
 app.add_typer(baseline, name="baseline")
 app.command("history")(history)

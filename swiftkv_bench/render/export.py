@@ -1,13 +1,18 @@
-"""An analysis and its raw records as files for other programs: JSON, CSV, Parquet, and `vllm bench serve`'s JSON.
+"""An analysis and its raw records as files for other programs: JSON, CSV and Parquet.
 
-The only importer of pyarrow in `render`. A missing value is null in JSON and Parquet and empty in CSV.
+The only importer of pyarrow in `render`; without it there is CSV and no Parquet. A missing value is null in JSON and
+Parquet and empty in CSV.
 """
 
+import csv
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from enum import Enum
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +20,12 @@ import numpy as np
 from pydantic import BaseModel
 
 from swiftkv_bench.analysis.values import METRICS, Analysis, ItemView, Sample
-from swiftkv_bench.metrics import QUANTILES, request_metrics, trial_metrics
-from swiftkv_bench.schema.manifest import Manifest
+from swiftkv_bench.metrics import LATENCIES, request_metrics
 from swiftkv_bench.schema.perf import STATUS, RequestTable, TrialRecord
 from swiftkv_bench.store import Run
+
+_Columns = Mapping[str, Any]
+"""Name -> values: a list, or an array in which NaN is missing."""
 
 SUMMARY_SCHEMA = "swiftkv-bench/analysis/1"
 
@@ -89,149 +96,107 @@ def export_requests(run: Run, folder: Path) -> list[Path]:
     Raises:
         InputError: a record cannot be read.
     """
-    import pyarrow as pa
-    import pyarrow.csv as pc
-    import pyarrow.parquet as pq
-
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "requests.csv", folder / "requests.parquet"]
-    tables = (_request_table(record, table, pa) for record, table in run.trials())
+    tables = (_request_columns(record, table) for record, table in run.trials())
     first = next(tables, None)
     if first is None:
         return []
-    with (
-        pc.CSVWriter(paths[0], first.schema) as text,
-        pq.ParquetWriter(paths[1], first.schema, compression="zstd") as packed,
-    ):
-        for part in _chain(first, tables):
-            text.write(part)
-            packed.write(part)
-    return paths
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
-
-
-def _request_table(record: TrialRecord, table: RequestTable, pa: Any) -> Any:
-    n, m, trial = len(table), request_metrics(table), record.trial
-    whole = {"http_status": table.http_status, "cached_tokens": table.cached_tokens}
-    seconds = ("ttft_s", "ttft_from_schedule_s", "tpot_s", "e2e_latency_s", "lateness_s")
-    columns = {
-        "trial": pa.array([trial.trial_id] * n),
-        "point": pa.array([trial.point.point_id] * n),
-        "arm": pa.array([trial.arm] * n),
-        "repeat": pa.array(np.full(n, trial.repeat)),
-        "request": pa.array(np.arange(n)),
-        "status": pa.array([STATUS[code] for code in table.status]),
-        "error": pa.array([table.errors.get(i) for i in range(n)], pa.string()),
-        "scheduled_s": _nullable(table.scheduled_s, pa),
-        "sent_s": _nullable(table.sent_s, pa),
-        "end_s": _nullable(table.end_s, pa),
-        "prompt_tokens_asked": pa.array(table.prompt_tokens_asked),
-        "output_tokens_asked": pa.array(table.output_tokens_asked),
-        "prompt_tokens": _nullable(m.prompt_tokens, pa),
-        "output_tokens": _nullable(m.output_tokens, pa),
-        "chunks": pa.array(np.diff(table.chunk_start)),
-    }
-    columns |= {name: pa.array(values, mask=values < 0) for name, values in whole.items()}
-    columns |= {name: _nullable(getattr(m, name), pa) for name in seconds}
-    return pa.table(columns)
-
-
-def _nullable(values: Any, pa: Any) -> Any:
-    return pa.array(values, mask=np.isnan(values))
-
-
-def _write_rows(rows: list[dict[str, Any]], stem: Path) -> list[Path]:
-    import pyarrow as pa
-    import pyarrow.csv as pc
-    import pyarrow.parquet as pq
-
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(rows)
-    paths = [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
-    pc.write_csv(table, paths[0])
-    pq.write_table(table, paths[1], compression="zstd")
-    return paths
-
-
-def vllm_bench_json(manifest: Manifest, record: TrialRecord, table: RequestTable) -> dict[str, Any]:
-    """One trial with the field names and units of `vllm bench serve --save-result --save-detailed` (vLLM 0.32).
-
-    Latencies are milliseconds there, and lists and throughputs follow that program: over the time from the first send
-    to the last response, failed requests with 0 in every list. A percentile that n does not support is left out.
-    """
-    m = request_metrics(table)
-    trial = trial_metrics(table, record.trial.point.arrivals.model_copy(update={"process": "all-at-once"}), 0.0)
-    spec = next((s for s in manifest.engines if s.arm == record.trial.arm), None)
-    arrivals = record.trial.point.arrivals
-    first_sent = float(np.nanmin(table.sent_s)) if trial.requests else 0.0
-    content: dict[str, Any] = {
-        "date": record.started_utc[:19].replace("-", "").replace(":", "").replace("T", "-"),
-        "endpoint_type": "openai",
-        "backend": "openai",
-        "label": record.trial.arm,
-        "model_id": None if spec is None else spec.model,
-        "tokenizer_id": None if spec is None else spec.tokenizer,
-        "num_prompts": trial.requests,
-        "request_rate": arrivals.rate if arrivals.rate is not None else "inf",
-        "burstiness": arrivals.burstiness,
-        "max_concurrency": arrivals.concurrency,
-        "duration": trial.measured_s,
-        "completed": trial.ok,
-        "failed": trial.requests - trial.ok,
-        "total_input_tokens": trial.prompt_tokens,
-        "total_output_tokens": trial.output_tokens,
-        "request_throughput": trial.request_throughput,
-        "request_goodput": None,
-        "output_throughput": trial.output_throughput,
-        "total_token_throughput": trial.total_throughput,
-        "input_lens": table.prompt_tokens_asked.tolist(),
-        "output_lens": _zeroed(m.output_tokens, m.ok).astype(int).tolist(),
-        "ttfts": _zeroed(m.ttft_s, m.ok).tolist(),
-        "itls": _itls(table, m.ok),
-        "latencies": _zeroed(m.e2e_latency_s, m.ok).tolist(),
-        "start_times": (np.nan_to_num(table.sent_s) - first_sent).tolist(),
-        "generated_texts": [""] * trial.requests,
-        "errors": [table.errors.get(i, "") for i in range(trial.requests)],
-    }
-    for name, key in (("ttft", "ttft_s"), ("tpot", "tpot_s"), ("itl", "itl_s"), ("e2el", "e2e_latency_s")):
-        found = trial.latencies[key]
-        if found.mean is None:
-            continue
-        content[f"mean_{name}_ms"] = found.mean * 1e3
-        content |= {
-            f"{'median' if q == 0.5 else f'p{q * 100:g}'}_{name}_ms": value * 1e3
-            for q, value in zip(QUANTILES, found.quantiles, strict=True)
-            if value is not None
-        }
-        if key != "itl_s":
-            values = getattr(m, key)
-            content[f"std_{name}_ms"] = float(np.nanstd(values)) * 1e3
-    return content
-
-
-def _zeroed(values: Any, ok: Any) -> Any:
-    return np.where(ok & ~np.isnan(values), values, 0.0)
-
-
-def _itls(table: RequestTable, ok: Any) -> list[list[float]]:
-    starts = table.chunk_start
-    return [np.diff(table.chunk_s[starts[i] : starts[i + 1]]).tolist() if ok[i] else [] for i in range(len(table))]
-
-
-def export_vllm(run: Run, folder: Path) -> list[Path]:
-    """One `vllm bench serve` file a recorded trial, named by it.
-
-    Raises:
-        InputError: a record cannot be read.
-    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for record, table in run.trials():
-        path = folder / f"{record.trial.trial_id}.json"
-        path.write_text(json.dumps(vllm_bench_json(run.manifest, record, table)) + "\n")
-        paths.append(path)
-    return paths
+    with ExitStack() as stack:
+        writers = _writers(folder / "requests", first, stack)
+        for part in chain([first], tables):
+            for writer in writers:
+                writer.write(part)
+    return [writer.path for writer in writers]
+
+
+def _request_columns(record: TrialRecord, table: RequestTable) -> _Columns:
+    n, m, trial = len(table), request_metrics(table), record.trial
+    columns: dict[str, Any] = {
+        "trial": [trial.trial_id] * n,
+        "point": [trial.point.point_id] * n,
+        "arm": [trial.arm] * n,
+        "repeat": np.full(n, trial.repeat),
+        "request": np.arange(n),
+        "status": [STATUS[code] for code in table.status],
+        "error": [table.errors.get(i) for i in range(n)],
+        "scheduled_s": table.scheduled_s,
+        "sent_s": table.sent_s,
+        "end_s": table.end_s,
+        "prompt_tokens_asked": table.prompt_tokens_asked,
+        "output_tokens_asked": table.output_tokens_asked,
+        "prompt_tokens": m.prompt_tokens,
+        "output_tokens": m.output_tokens,
+        "chunks": np.diff(table.chunk_start),
+        "http_status": np.where(table.http_status < 0, np.nan, table.http_status),
+        "cached_tokens": np.where(table.cached_tokens < 0, np.nan, table.cached_tokens),
+    }
+    return columns | {name: getattr(m, name) for name in LATENCIES}
+
+
+def _write_rows(rows: Sequence[Mapping[str, Any]], stem: Path) -> list[Path]:
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        writers = _writers(stem, columns, stack)
+        for writer in writers:
+            writer.write(columns)
+    return [writer.path for writer in writers]
+
+
+def _writers(stem: Path, columns: _Columns, stack: ExitStack) -> list["_Csv | _Parquet"]:
+    """A CSV and, where pyarrow is installed, a Parquet writer for tables with these columns."""
+    writers: list[_Csv | _Parquet] = [_Csv(stem.with_suffix(".csv"), list(columns), stack)]
+    if find_spec("pyarrow") is not None:
+        writers.append(_Parquet(stem.with_suffix(".parquet"), columns, stack))
+    return writers
+
+
+class _Csv:
+    def __init__(self, path: Path, names: Sequence[str], stack: ExitStack) -> None:
+        self.path = path
+        self._writer = csv.writer(stack.enter_context(path.open("w", newline="", encoding="utf-8")))
+        self._writer.writerow(names)
+
+    def write(self, columns: _Columns) -> None:
+        """Appends the rows."""
+        self._writer.writerows(zip(*map(_texts, columns.values()), strict=True))
+
+
+def _texts(values: Any) -> Sequence[Any]:
+    """Values of a column as CSV shows them: whole numbers without a point, what is missing as nothing."""
+    if not isinstance(values, np.ndarray):
+        return ["" if v is None else v for v in values]
+    if values.dtype.kind != "f":
+        return list(values.tolist())
+    return ["" if v != v else int(v) if v.is_integer() else v for v in values.tolist()]
+
+
+class _Parquet:
+    def __init__(self, path: Path, columns: _Columns, stack: ExitStack) -> None:
+        import pyarrow.parquet
+
+        self.path = path
+        self._schema = _arrow(columns).schema
+        self._writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd"))
+
+    def write(self, columns: _Columns) -> None:
+        """Appends the rows."""
+        self._writer.write_table(_arrow(columns, self._schema))
+
+
+_WHOLE = frozenset(("prompt_tokens", "output_tokens", "http_status", "cached_tokens"))
+"""Columns of whole numbers that may be missing."""
+
+
+def _arrow(columns: _Columns, schema: Any = None) -> Any:
+    import pyarrow as pa
+
+    def array(name: str, values: Any) -> Any:
+        if not isinstance(values, np.ndarray):
+            return pa.array(values, pa.string() if name == "error" else None)
+        missing = np.isnan(values) if values.dtype.kind == "f" else None
+        if name in _WHOLE:
+            return pa.array(np.nan_to_num(values, nan=-1).astype(np.int64), mask=missing)
+        return pa.array(values, mask=missing)
+
+    return pa.table({name: array(name, values) for name, values in columns.items()}, schema=schema)
