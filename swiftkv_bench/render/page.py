@@ -8,7 +8,7 @@ from typing import Any
 
 from swiftkv_bench.metrics import DEFINITIONS
 from swiftkv_bench.render.cells import TableView
-from swiftkv_bench.render.plots import COLOUR, FIRST, GRID, INK, PAPER, QUIET, Figure
+from swiftkv_bench.render.drawing import COLOUR, FIRST, GRID, INK, PAPER, QUIET, Figure
 
 WIDE = 680
 """Pixels from which a figure takes the page's whole width."""

@@ -1,14 +1,10 @@
 """Figures of an analysis: the model card's two, the gain with its bound, single requests, accuracy differences.
 
-The only importer of matplotlib. Output is deterministic: same analysis, same bytes. Arms differ in shade, marker and
-line so that figures read in grey. An open marker is a point that is not compared (invalid, or past saturation).
+An open marker is a point that is not compared (invalid, or past saturation).
 """
 
-import io
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import (
@@ -22,75 +18,25 @@ from swiftkv_bench.analysis.values import (
     PointResult,
 )
 from swiftkv_bench.render import wording
+from swiftkv_bench.render.drawing import (
+    COLOUR,
+    FIRST,
+    HATCH,
+    INK,
+    LINE,
+    MARKER,
+    PAPER,
+    Figure,
+    legend,
+    open_canvas,
+)  # fmt: skip
+from swiftkv_bench.render.forest import ForestRow, draw_forest
 from swiftkv_bench.render.wording import ARM
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import UNPACED
-from swiftkv_bench.stats.verdicts import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Canvas
-
-INK, QUIET, GRID, PAPER = "#1f2530", "#5b6472", "#d9dde3", "#ffffff"
-COLOUR: dict[Arm, str] = {"baseline": "#8b94a3", "swiftkv": "#0b5394", "swiftkv-full": "#c66a00"}
-MARKER: dict[Arm, str] = {"baseline": "o", "swiftkv": "s", "swiftkv-full": "D"}
-LINE: dict[Arm, Any] = {"baseline": (0, (5, 1.5)), "swiftkv": "-", "swiftkv-full": (0, (1, 1.2))}
-FIRST = "#2f8f83"
-"""Colour of a gain in TTFT beside one in throughput."""
-HATCH: dict[Arm, str] = {"baseline": "", "swiftkv": "", "swiftkv-full": "////"}
-
-_STYLE = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "grid.color": GRID,
-    "grid.linewidth": 0.5,
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5.5,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "swiftkv-bench",
-    "pdf.fonttype": 42,
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One drawn figure.
-
-    Attributes:
-        name: file stem.
-        title: what it shows, one line.
-        caption: how to read it: n, interval, signs.
-        description: the same for one who cannot see it.
-        files: suffix -> bytes.
-    """
-
-    name: str
-    title: str
-    caption: str
-    description: str
-    files: dict[str, bytes]
 
 
 def figures(analysis: Analysis, formats: Sequence[str] = ("svg", "png")) -> tuple[Figure, ...]:
@@ -111,7 +57,7 @@ def throughput(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
     if not points:
         return None
     arms = _arms(points)
-    with _canvas(max(4.6, 1.3 * len(points) + 2.2), 3.2) as (canvas, save):
+    with open_canvas(max(4.6, 1.3 * len(points) + 2.2), 3.2) as (canvas, save):
         ax = canvas.subplots()
         width = 0.78 / len(arms)
         for k, arm in enumerate(arms):
@@ -139,7 +85,7 @@ def throughput(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ax.grid(visible=False, axis="x")
         ax.yaxis.set_major_formatter(_counts)
         ax.margins(y=0.14)
-        _legend(canvas, ax)
+        legend(canvas, ax)
         return save(
             "throughput_vs_input", formats, "Combined throughput against input length",
             f"{_sent(points)}. Whiskers: 95 % interval over trials. Above the bars: gain of SwiftKV.",
@@ -154,7 +100,7 @@ def latency(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         return None
     lengths = sorted({_input(p) for p in points})
     keys = ("ttft_mean_s", "tpot_mean_s")
-    with _canvas(max(4.8, 2.7 * len(lengths) + 0.8), 4.6) as (canvas, save):
+    with open_canvas(max(4.8, 2.7 * len(lengths) + 0.8), 4.6) as (canvas, save):
         grid = canvas.subplots(2, len(lengths), squeeze=False, sharex="col")
         for column, size in enumerate(lengths):
             here = sorted((p for p in points if _input(p) == size), key=lambda p: p.point.arrivals.rate or 0)
@@ -171,12 +117,12 @@ def latency(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         grid[0][0].set_ylabel("TTFT, ms")
         grid[1][0].set_ylabel("TPOT, ms")
         canvas.align_ylabels(grid[:, 0])
-        _legend(canvas, grid[0][0])
+        legend(canvas, grid[0][0])
         return save(
             "latency_vs_rate", formats, "Time to first token and time per output token against request rate",
-            f"Poisson arrivals; {_outputs(points)}. Bands: 95 % interval over trials. Dotted: baseline ÷ "
-            "the FLOP bound of the prompt, which ignores queueing. Open markers are not compared (invalid or past "
-            "saturation).",
+            f"Poisson arrivals; {_outputs(points)}. Bands: 95 % interval over trials; one that leaves the axes is "
+            "wider still. Dotted: baseline ÷ the FLOP bound of the prompt, which ignores queueing. Open markers are "
+            "not compared (invalid or past saturation).",
             _described("ttft_mean_s", points), _n(points),
         )  # fmt: skip
 
@@ -194,7 +140,7 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ("ttft_mean_s", "ttft", FIRST, "D"),
     )
     keys = keys if _unpaced(points[0]) else keys[1:]
-    with _canvas(max(4.6, 1.3 * len(points) + 2.2), 3.2) as (canvas, save):
+    with open_canvas(max(4.6, 1.3 * len(points) + 2.2), 3.2) as (canvas, save):
         ax = canvas.subplots()
         for key, bound, colour, marker in keys:
             shown = [(x, p) for x, p in enumerate(points) if key in p.gains]
@@ -216,7 +162,7 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ax.set_ylim(bottom=min(0.9, ax.get_ylim()[0]))
         ax.set_xlabel("Input length, tokens")
         ax.set_ylabel("Gain of SwiftKV over baseline, ×")
-        _legend(canvas, ax, columns=2)
+        legend(canvas, ax, columns=2)
         return save(
             "gain_vs_input", formats, "Gain of SwiftKV against input length, and what arithmetic allows",
             f"{_sent(points)}. Above 1 SwiftKV is better. Bands: 95 % interval of the paired ratio.",
@@ -234,24 +180,29 @@ def first_token(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
     ]
     if not shown:
         return None
-    with _canvas(6.8, 0.25 * len(shown) + 1.4) as (canvas, save):
+    with open_canvas(6.8, 0.25 * len(shown) + 1.4) as (canvas, save):
         from matplotlib.patches import Patch
 
         ax = canvas.subplots()
         parts = (("queue_s", "queue", 0.35), ("prefill_s", "prefill", 1.0), ("rest_s", "rest", 0.12))
         previous, at, places = None, 0.0, []
+        slowest: dict[str, float] = {}
+        for p, _, split in shown:
+            slowest[p.point.point_id] = max(slowest.get(p.point.point_id, 0.0), split.ttft_s)
         for p, arm, split in shown:
             at += 1.0 if p is previous or previous is None else 1.6
             previous = p
             places.append(at)
             left = 0.0
             for name, _, shade in parts:
-                share = max(0.0, getattr(split, name)) / split.ttft_s * 100
+                share = max(0.0, getattr(split, name)) / slowest[p.point.point_id] * 100
                 ax.barh(
                     at, share, 0.86, left=left, color=COLOUR[arm], alpha=shade, edgecolor=COLOUR[arm], linewidth=0.7
                 )
                 left += share
-            ax.annotate(units.duration(split.ttft_s), (100, at), xytext=(5, 0), textcoords="offset points", va="center")
+            ax.annotate(
+                units.duration(split.ttft_s), (left, at), xytext=(5, 0), textcoords="offset points", va="center"
+            )
         names = [f"{_input_text(p)} in, {wording.load(p.point.arrivals)}, {ARM[arm]}" for p, arm, _ in shown]
         canvas.legend(
             handles=[Patch(facecolor=INK, alpha=shade, edgecolor=INK, label=name) for _, name, shade in parts],
@@ -260,12 +211,14 @@ def first_token(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ax.set_ylim(places[0] - 0.7, places[-1] + 0.7)
         ax.set_yticks(places, names)
         ax.invert_yaxis()
-        ax.set_xlim(0, 100)
-        ax.set_xlabel("Share of mean TTFT, %")
+        ax.set_xlim(0, 115)
+        ax.set_xticks(range(0, 101, 25))
+        ax.set_xlabel("Mean TTFT, % of the slower arm's at the same load")
         ax.grid(visible=False, axis="y")
         return save(
             "first_token", formats, "Where the first token's time goes",
-            "Queue and prefill are the server's counters; rest is network, tokenising and sending. Right: mean TTFT.",
+            "Queue and prefill are the server's counters; rest is network, tokenising and sending. At the "
+            "bar's end: mean TTFT.",
             "; ".join(f"{n}: {units.duration(split.ttft_s)}" for n, (_, _, split) in zip(names, shown, strict=True)),
             _n([p for p, _, _ in shown]),
         )  # fmt: skip
@@ -282,7 +235,7 @@ def requests(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
     if not best:
         return None
     p = max(best, key=lambda p: (_input(p), p.point.arrivals.rate or 0))
-    with _canvas(6.8, 3.0) as (canvas, save):
+    with open_canvas(6.8, 3.0) as (canvas, save):
         ax = canvas.subplots()
         for arm in _arms([p]):
             s = p.arms[arm].sample
@@ -293,7 +246,7 @@ def requests(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ax.yaxis.set_minor_formatter(_sparse(ax))
         ax.set_xlabel("Scheduled time in the trial, s")
         ax.set_ylabel("TTFT, ms")
-        _legend(canvas, ax)
+        legend(canvas, ax)
         thinned = any(len(a.sample.ttft_s) < a.sample.of for a in p.arms.values())
         return save(
             "requests", formats, f"Time to first token of every request: {wording.point(p.point)}",
@@ -313,22 +266,9 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
     if part.macro is not None and "total" in part.macro.comparisons:
         total = part.macro.comparisons["total"]
         rows.append((f"Average of {len(part.macro.columns)}", total, total.verdict.margin if total.verdict else None))
-    with _canvas(6.8, 0.36 * len(rows) + 1.2) as (canvas, save):
-        ax = canvas.subplots()
-        for y, (_, comparison, margin) in enumerate(rows):
-            _forest_row(ax, y, comparison, margin)
-        ax.axvline(0, color=INK, linewidth=0.8)
-        ax.set_yticks(range(len(rows)), [f"{name}, n {comparison.delta.n:,}" for name, comparison, _ in rows])
-        ax.set_ylim(len(rows) - 0.4, -0.6)
-        if rows[-1][0].startswith("Average"):
-            ax.axhline(len(rows) - 1.5, color=QUIET, linewidth=0.5)
-        ax.set_xlabel("SwiftKV − baseline, percentage points")
-        ax.grid(visible=False, axis="y")
-        for text, marker in (("PASS", "s"), ("INCONCLUSIVE", "o"), ("FAIL", "X")):
-            fill = PAPER if marker == "o" else COLOUR["swiftkv"]
-            ax.plot([], [], marker=marker, color=COLOUR["swiftkv"], markerfacecolor=fill, linestyle="", label=text)
-        ax.plot([], [], marker="|", markersize=11, markeredgewidth=1.4, color=INK, linestyle="", label="−margin")
-        _legend(canvas, ax)
+    with open_canvas(6.8, 0.36 * len(rows) + 1.2) as (canvas, save):
+        shown = [_forest_row(*row) for row in rows]
+        draw_forest(canvas, shown, "SwiftKV − baseline, percentage points", "−margin")
         return save(
             "accuracy_difference", formats, "Difference in score, with the margin each column allows",
             "Thick bar: 90 % interval, which decides (its ends are the one-sided 95 % bounds). Thin: 95 % interval. "
@@ -338,19 +278,18 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
         )  # fmt: skip
 
 
-def _forest_row(ax: "Axes", y: int, comparison: Comparison, margin: float | None) -> None:
-    d, colour = comparison.delta, COLOUR["swiftkv"]
-    if d.interval is not None:
-        ax.plot([d.interval.low * 100, d.interval.high * 100], [y, y], color=colour, linewidth=1)
-    found = comparison.verdict
-    if found is not None and found.low is not None and found.high is not None:
-        ax.plot([found.low * 100, found.high * 100], [y, y], color=colour, linewidth=3.4, solid_capstyle="butt")
-    verdict = None if found is None else found.verdict
-    marker = {Verdict.PASS: "s", Verdict.FAIL: "X", Verdict.INCONCLUSIVE: "o"}.get(verdict or Verdict.INCONCLUSIVE, "o")
-    fill = PAPER if verdict is Verdict.INCONCLUSIVE else colour
-    ax.plot([d.delta * 100], [y], marker=marker, color=colour, markerfacecolor=fill, markersize=7, markeredgewidth=1.4)
-    if margin is not None:
-        ax.plot([-margin * 100] * 2, [y - 0.32, y + 0.32], color=INK, linewidth=1.4)
+def _forest_row(name: str, comparison: Comparison, margin: float | None) -> ForestRow:
+    d, found = comparison.delta, comparison.verdict
+    thick = None if found is None or found.low is None or found.high is None else (found.low * 100, found.high * 100)
+    return ForestRow(
+        name=f"{name}, n {d.n:,}",
+        value=d.delta * 100,
+        thick=thick,
+        thin=None if d.interval is None else (d.interval.low * 100, d.interval.high * 100),
+        limit=None if margin is None else -margin * 100,
+        verdict=None if found is None else found.verdict,
+        apart=name.startswith("Average"),
+    )
 
 
 def _line(ax: "Axes", points: Sequence[PointResult], arm: Arm, key: str, x_of: Callable[[PointResult], float]) -> None:
@@ -359,7 +298,8 @@ def _line(ax: "Axes", points: Sequence[PointResult], arm: Arm, key: str, x_of: C
         return
     xs, ys = [x for x, _, _ in known], [e.value * 1e3 for _, e, _ in known]
     ax.plot(xs, ys, color=COLOUR[arm], linestyle=LINE[arm], label=ARM[arm], zorder=2)
-    low = [(e.interval.low if e.interval else e.value) * 1e3 for _, e, _ in known]
+    # A logarithmic axis has no place for an end at 0.
+    low = [max(e.interval.low if e.interval else e.value, 1e-3 * e.value) * 1e3 for _, e, _ in known]
     high = [(e.interval.high if e.interval else e.value) * 1e3 for _, e, _ in known]
     ax.fill_between(xs, low, high, color=COLOUR[arm], alpha=0.18, linewidth=0)
     for x, y, (_, _, a) in zip(xs, ys, known, strict=True):
@@ -376,16 +316,20 @@ def _bound_line(ax: "Axes", points: Sequence[PointResult]) -> None:
 
 
 def _scale(ax: "Axes", points: Sequence[PointResult], key: str) -> None:
-    """Logarithmic where the largest figure is over six times the smallest, else linear from 0."""
-    values = [e.value for p in points for arm in p.arms if (e := _estimate(p, arm, key)) is not None]
-    if values and max(values) > 6 * min(values):
+    """Logarithmic where the largest figure is over six times the smallest, else linear from 0; bands may be cut."""
+    values = [e.value * 1e3 for p in points for arm in p.arms if (e := _estimate(p, arm, key)) is not None]
+    ax.yaxis.set_major_formatter(_plain)
+    ax.set_xlim(left=0)
+    if not values:
+        return
+    top = min(ax.get_ylim()[1], 1.6 * max(values))
+    if max(values) > 6 * min(values):
         ax.set_yscale("log")
+        ax.set_ylim(0.7 * min(values), top)
         ax.yaxis.set_major_formatter(_plain)
         ax.yaxis.set_minor_formatter(_sparse(ax))
     else:
-        ax.set_ylim(bottom=0)
-        ax.yaxis.set_major_formatter(_plain)
-    ax.set_xlim(left=0)
+        ax.set_ylim(0, top)
 
 
 def _compared(a: PointArm) -> bool:
@@ -453,12 +397,6 @@ def _described(key: str, points: Sequence[PointResult]) -> str:
     return f"{METRICS[key].title}. " + "; ".join(out)
 
 
-def _legend(canvas: "Canvas", ax: "Axes", columns: int = 4) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        canvas.legend(handles, labels, loc="outside upper left", ncols=columns, handlelength=2.4, columnspacing=1.6)
-
-
 def _counts(value: float, _: object = None) -> str:
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:,g}"
 
@@ -476,38 +414,3 @@ def _sparse(ax: "Axes") -> Callable[[float, float], str]:
         return _plain(value) if high / low < 100 and head in "25" else ""
 
     return label
-
-
-@contextmanager
-def _canvas(width: float, height: float) -> Iterator[tuple["Canvas", Callable[..., Figure]]]:
-    """A figure of this size in inches, and how to finish it."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib.figure import Figure as Canvas
-
-    with mpl.rc_context({**mpl.rcParamsDefault, "backend": "Agg", **_STYLE}):
-        canvas = Canvas(figsize=(width, height), layout="constrained")
-
-        def save(name: str, formats: Sequence[str], title: str, caption: str, description: str, n: str = "") -> Figure:
-            if n:
-                canvas.supxlabel(n, x=0.005, ha="left", fontsize=7.5, color=QUIET)
-            # Laid out once: every format then has the same places, and saving does not solve them again.
-            canvas.draw_without_rendering()
-            canvas.set_layout_engine("none")
-            files = {suffix: _bytes(canvas, suffix) for suffix in formats}
-            return Figure(name, title, caption, description, files)
-
-        yield canvas, save
-
-
-def _bytes(canvas: "Canvas", suffix: str) -> bytes:
-    """Without a date or program version, which would change from one drawing to the next."""
-    blank: dict[str, dict[str, Any]] = {
-        "svg": {"Date": None, "Creator": None},
-        "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-        "png": {"Software": None},
-    }
-    out = io.BytesIO()
-    canvas.savefig(out, format=suffix, metadata=blank.get(suffix, {}), facecolor=PAPER)
-    return out.getvalue()

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from swiftkv_bench.analysis import Analysis, analyse_all
-from swiftkv_bench.render.plots import Figure, figures
+from swiftkv_bench.render.drawing import Figure
+from swiftkv_bench.render.plots import figures
 from swiftkv_bench.schema.engine import Arm
 from tests.synthetic import accuracy_run, load_run
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from swiftkv_bench.analysis import Analysis
-from swiftkv_bench.render.plots import Figure
+from swiftkv_bench.render.drawing import Figure
 from swiftkv_bench.render.report import html
 from tests.render.chromium import Browser, Page, chromium
 from tests.render.hostile import EVIL, hostile

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from swiftkv_bench.analysis import Analysis
-from swiftkv_bench.render.plots import COLOUR, MARKER, PAPER, Figure, figures, latency
+from swiftkv_bench.render.drawing import COLOUR, MARKER, PAPER, Figure
+from swiftkv_bench.render.plots import figures, latency
 
 HEADS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
 

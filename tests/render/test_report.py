@@ -12,8 +12,8 @@ import pytest
 from swiftkv_bench.analysis import Analysis
 from swiftkv_bench.analysis.values import AnswerView
 from swiftkv_bench.render.browser import PACKED_BYTES, browser, question
+from swiftkv_bench.render.drawing import Figure
 from swiftkv_bench.render.markdown import markdown
-from swiftkv_bench.render.plots import Figure
 from swiftkv_bench.render.report import html, write_report
 from swiftkv_bench.schema.engine import Arm
 from tests.render.hostile import EVIL, hostile
