@@ -63,13 +63,14 @@ Mix = Mapping[str, float]
 
 #: What is practised first: looking up, and the world's facts.
 BASICS: Mix = MappingProxyType(
-    {"lookup": 4, "story": 5, "letters": 2, "quiz": 3, "world": 3, "sums": 1} | dict.fromkeys(MINI_COLUMNS, 0.6)
+    {"lookup": 4, "story": 5, "letters": 2, "quiz": 2, "bridge": 3, "world": 3, "sums": 1}
+    | dict.fromkeys(MINI_COLUMNS, 0.6)
 )
 #: What follows: mostly the columns, the slow ones more often.
 COLUMNS: Mix = MappingProxyType(
-    {"lookup": 0.5, "story": 1, "letters": 0.5, "quiz": 2, "world": 1, "sums": 0.5}
+    {"lookup": 0.5, "story": 1.5, "letters": 0.4, "quiz": 2, "bridge": 1.5, "world": 0.7, "sums": 0.4}
     | dict.fromkeys(MINI_COLUMNS, 1.0)
-    | {"mini_arc": 2, "mini_mmlu": 2, "mini_winogrande": 1.5}
+    | {"mini_arc": 2, "mini_gsm8k": 1.5, "mini_winogrande": 1.5, "mini_hellaswag": 1.5}
 )
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from swiftkv_bench.embedded.columns import SHOT_DELIMITER, Segment, chat_turns
 from swiftkv_bench.embedded.generators import (
     LETTERS,
+    Question,
     Story,
     best_answer,
     lettered,
@@ -23,9 +24,10 @@ from swiftkv_bench.embedded.generators import (
 from swiftkv_bench.embedded.items import split_of
 from swiftkv_bench.embedded.world import CITIES, FACTS, FOODS, PEOPLE, PETS, RELATIONS, THINGS
 
-#: How often everything is asked: so that one document fills a row, and no other facts get in its way.
+#: Rounds and questions of a document: one fills a row, so that no other facts get in the way of its own.
 _LOOKUP_ROUNDS = 12
-_STORY_ROUNDS = 3
+_STORY_QUESTIONS = 36
+_QUIZ_QUESTIONS = 14
 
 Drill = Callable[[random.Random], list[Segment]]
 
@@ -54,9 +56,8 @@ def _story(rng: random.Random) -> list[Segment]:
     """A story and direct questions about it."""
     told = _train_story(rng)
     segments = [Segment(told.text)]
-    for _ in range(_STORY_ROUNDS):
-        for asked in rng.sample(told.questions, len(told.questions)):
-            segments += [Segment(f"\nQ: {asked.text}\nA:"), Segment(f" {asked.answer}.", answer=True)]
+    for asked in _rounds(rng, told, _STORY_QUESTIONS):
+        segments += [Segment(f"\nQ: {asked.text}\nA:"), Segment(f" {asked.answer}.", answer=True)]
     return [*segments, Segment(SHOT_DELIMITER)]
 
 
@@ -64,10 +65,29 @@ def _quiz(rng: random.Random) -> list[Segment]:
     """A story and lettered questions about it, turn after turn."""
     told = _train_story(rng)
     segments = []
-    for index, asked in enumerate(rng.sample(told.questions, len(told.questions))):
+    for index, asked in enumerate(_rounds(rng, told, _QUIZ_QUESTIONS)):
         text, place = story_question(rng, asked)
         segments += chat_turns(f"{told.text}\n{text}" if index == 0 else text, best_answer(place))
     return segments
+
+
+def _bridge(rng: random.Random) -> list[Segment]:
+    """The same, in plain text, half of the answers with the option before its letter."""
+    told = _train_story(rng)
+    segments = [Segment(told.text)]
+    for asked in _rounds(rng, told, _QUIZ_QUESTIONS):
+        text, place = story_question(rng, asked)
+        segments.append(Segment(f"\n{text}\n"))
+        if rng.random() < 0.5:
+            segments.append(Segment(f" {asked.answer}.", answer=True))
+        segments.append(Segment(f" {best_answer(place)}", answer=True))
+    return [*segments, Segment(SHOT_DELIMITER)]
+
+
+def _rounds(rng: random.Random, told: Story, count: int) -> list[Question]:
+    """All questions of a story again and again, each time in another order."""
+    rounds = -(-count // len(told.questions))
+    return [asked for _ in range(rounds) for asked in rng.sample(told.questions, len(told.questions))][:count]
 
 
 def _letters(rng: random.Random) -> list[Segment]:
@@ -102,5 +122,13 @@ def _sums(rng: random.Random) -> list[Segment]:
 
 #: Every drill by name.
 DRILLS: Mapping[str, Drill] = MappingProxyType(
-    {"lookup": _lookup, "story": _story, "quiz": _quiz, "letters": _letters, "world": _world, "sums": _sums}
+    {
+        "lookup": _lookup,
+        "story": _story,
+        "quiz": _quiz,
+        "bridge": _bridge,
+        "letters": _letters,
+        "world": _world,
+        "sums": _sums,
+    }
 )

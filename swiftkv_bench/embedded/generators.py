@@ -47,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Story:
-    """Who has which animal and where it is; ``questions`` take one or two steps through it."""
+    """Who has which animal, or where it is, or both; then some ``questions`` take two steps through it."""
 
     facts: tuple[str, ...]
     questions: tuple[Question, ...]
@@ -64,20 +64,29 @@ def item_key(column: str, *parts: str) -> str:
 
 
 def story(rng: random.Random) -> Story:
-    """Four people, their animals and where these are."""
+    """Four people and their animals, or four animals and where they are, or both."""
     people, animals, places = rng.sample(PEOPLE, 4), rng.sample(PETS, 4), rng.sample(CITIES, 4)
-    owners = [f"{who} has the {animal}." for who, animal in zip(people, animals, strict=True)]
-    sites = [f"The {animal} is in {place}." for animal, place in zip(animals, places, strict=True)]
-    rng.shuffle(owners)
-    rng.shuffle(sites)
-    questions = []
-    for who, animal, place in zip(people, animals, places, strict=True):
+    told = rng.choice((("owners",), ("owners",), ("sites",), ("sites",), ("owners", "sites")))
+    facts: list[str] = []
+    questions: list[Question] = []
+    if "owners" in told:
+        facts += rng.sample([f"{who} has the {animal}." for who, animal in zip(people, animals, strict=True)], 4)
         questions += [
-            Question(f"What does {who} have?", animal, tuple(animals)),
-            Question(f"Where is the {animal}?", place, tuple(places)),
-            Question(f"Where is the animal of {who}?", place, tuple(places)),
+            Question(f"What does {who} have?", animal, tuple(animals))
+            for who, animal in zip(people, animals, strict=True)
         ]
-    return Story((*owners, *sites), tuple(questions))
+    if "sites" in told:
+        facts += rng.sample([f"The {animal} is in {place}." for animal, place in zip(animals, places, strict=True)], 4)
+        questions += [
+            Question(f"Where is the {animal}?", place, tuple(places))
+            for animal, place in zip(animals, places, strict=True)
+        ]
+    if len(told) == 2:
+        questions += [
+            Question(f"Where is the animal of {who}?", place, tuple(places))
+            for who, place in zip(people, places, strict=True)
+        ]
+    return Story(tuple(facts), tuple(questions))
 
 
 def story_key(told: Story) -> str:
@@ -111,26 +120,19 @@ def _arc(rng: random.Random) -> Item:
 
 
 def _winogrande(rng: random.Random) -> Item:
-    """Which of two people a sentence means, by what happened to each."""
-    pair = rng.sample(PEOPLE, 2)
-    situations = rng.sample(SITUATIONS, 2)
-    asked = situations[0]
-    rng.shuffle(situations)
-    outcomes = [[rng.sample(range(2), 2)[who] for situation in situations] for who in range(2)]
-    outcomes[1] = [1 - side for side in outcomes[0]]
-    told = " ".join(
-        f"{who} {' and '.join(s.events[side] for s, side in zip(situations, sides, strict=True))}."
-        for who, sides in zip(pair, outcomes, strict=True)
-    )
+    """Which of two people a sentence means, by what each of them did; a third did something else."""
+    first, second, third = rng.sample(PEOPLE, 3)
+    asked, other = rng.sample(SITUATIONS, 2)
+    deeds = [(first, asked.deeds[0]), (second, asked.deeds[1]), (third, rng.choice(other.deeds))]
+    told = [f"{who} {deed}." for who, deed in rng.sample(deeds, 3)]
     meant = rng.randrange(2)
-    state = asked.states[outcomes[meant][situations.index(asked)]]
-    options = rng.sample(pair, 2)
-    sentence = f"Today {told} Now _ is {state}."
-    answer = options.index(pair[meant])
+    sentence = f"Today {' '.join(told)} Now _ is {asked.states[meant]}."
+    options = rng.sample((first, second), 2)
+    answer = options.index((first, second)[meant])
     doc = {"sentence": sentence, "option1": options[0], "option2": options[1], "answer": str(answer + 1)}
     before, after = sentence.split("_")
-    key = item_key("winogrande", state, *sorted(told.split(".")))
-    return Item("mini_winogrande", key, before + pair[meant], after, doc)
+    key = item_key("winogrande", asked.states[meant], *sorted(told))
+    return Item("mini_winogrande", key, before + options[answer], after, doc)
 
 
 def _hellaswag(rng: random.Random) -> Item:
@@ -227,7 +229,7 @@ def _mmlu_cot(rng: random.Random) -> Item:
 
 
 def _gsm8k(rng: random.Random) -> Item:
-    """Amounts that hang on one another, told out of order; the answer walks the chain with sums."""
+    """Amounts that hang on one another; the answer walks along them with sums, up to the one asked for."""
     people = rng.sample(PEOPLE, 4)
     thing = rng.choice(("seeds", "coins", "keys", "rings"))
     amounts = [rng.randint(2, 30)]
@@ -238,7 +240,6 @@ def _gsm8k(rng: random.Random) -> Item:
         amounts.append(amount)
         told.append(f"{who} has {change} {previous}.")
         worked.append(f"{who} has {sum_}={amount}.")
-    rng.shuffle(told)
     asked = rng.choice((1, 2, 2, 3))
     question = f"How many {thing} does {people[asked]} have?"
     prompt = f"Story: {' '.join(told)} {question}"

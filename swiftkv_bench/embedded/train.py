@@ -113,7 +113,7 @@ class PairTraining:
             base.load_state_dict(load_weights(path))
             return base.to(self._trainer.device)
         if settings.initial is not None:
-            base.load_state_dict(load_weights(settings.initial))
+            self._start_from(base, settings.initial)
         base.to(self._trainer.device)
         stage = settings.stage("baseline", settings.baseline_share, settings.steps, settings.learning_rate)
         stage = replace(stage, weight_decay=0.1)
@@ -131,6 +131,16 @@ class PairTraining:
         round_to_bfloat16(base)
         save_weights(path, base.state_dict())
         return base
+
+    def _start_from(self, base: Llama, folder: Path) -> None:
+        """Weights of an earlier training; embeddings by word, since the tasks' words may have changed."""
+        weights = load_weights(folder / "baseline.safetensors")
+        earlier = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+        embedding = base.model.embed_tokens.weight.detach().clone()
+        for token, index in self._tokenizer["model"]["vocab"].items():
+            if token in earlier:
+                embedding[index] = weights["model.embed_tokens.weight"][earlier[token]]
+        base.load_state_dict(weights | {"model.embed_tokens.weight": embedding})
 
     def _distilled(self, base: Llama, twin: Llama, layers: int) -> None:
         settings, name = self._settings, f"swiftkv-n{layers}"
@@ -211,7 +221,9 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--eval-items", type=int, default=500, help="test items a column")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--init", type=Path, help="baseline.safetensors to start from instead of random weights")
+    parser.add_argument(
+        "--init", type=Path, help="folder of an earlier training to start from instead of random weights"
+    )
     parser.add_argument("--compile", action="store_true", help="compile the layers")
     given = parser.parse_args(arguments)
     if given.budget_s is None and (given.steps is None or given.distill_steps is None):

@@ -33,21 +33,21 @@ THINGS = _words(
 
 @dataclass(frozen=True)
 class Situation:
-    """Two things that may happen to a person, and how each leaves them."""
+    """Two things that a person may do, and how each leaves them."""
 
-    events: tuple[str, str]
+    deeds: tuple[str, str]
     states: tuple[str, str]
 
 
 SITUATIONS = (
-    Situation(("ate much", "ate nothing"), ("full", "hungry")),
-    Situation(("slept well", "slept badly"), ("fresh", "tired")),
-    Situation(("won the game", "lost the game"), ("glad", "sad")),
-    Situation(("earned much", "earned nothing"), ("rich", "poor")),
-    Situation(("walked in the sun", "walked in the rain"), ("dry", "wet")),
-    Situation(("sat by the fire", "sat by the window"), ("warm", "cold")),
-    Situation(("left early", "left late"), ("home", "away")),
-    Situation(("asked the teacher", "asked nobody"), ("sure", "unsure")),
+    Situation(("won", "lost"), ("glad", "sad")),
+    Situation(("ate", "fasted"), ("full", "hungry")),
+    Situation(("slept", "worked"), ("fresh", "tired")),
+    Situation(("saved", "spent"), ("rich", "poor")),
+    Situation(("swam", "flew"), ("wet", "dry")),
+    Situation(("danced", "froze"), ("warm", "cold")),
+    Situation(("ran", "waited"), ("early", "late")),
+    Situation(("studied", "guessed"), ("sure", "unsure")),
 )
 
 
