@@ -56,8 +56,11 @@ class PerformancePolicy(Record):
     @field_validator("slo")
     @classmethod
     def _readable(cls, slo: str | None) -> str | None:
-        if slo is not None:
-            parse_slo(slo)
+        try:
+            if slo is not None:
+                parse_slo(slo)
+        except InputError as e:
+            raise ValueError(str(e).removeprefix("--slo ")) from e
         return slo
 
     @property

@@ -1,0 +1,161 @@
+"""Accuracy lines: what fails, what passes, what stays open, and why."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swiftkv_bench.errors import IncomparableError, InputError
+from swiftkv_bench.regression.policy import Policy
+from swiftkv_bench.schema.accuracy import ColumnStatus
+from swiftkv_bench.stats.items import compare_items
+from swiftkv_bench.stats.verdicts import Verdict
+from tests.regression.planted import Scores, answered, compared, flipped, line, right
+
+SCORE, FLIPS = "accuracy/gsm8k/score/swiftkv/baseline run", "accuracy/gsm8k/flips/swiftkv/baseline run"
+N = 200
+RIGHT = right(N, 159)
+SAME: Scores = {("gsm8k", "baseline", 0): RIGHT, ("gsm8k", "swiftkv", 0): RIGHT}
+
+
+def _with(swiftkv: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Scores:
+    return {**SAME, ("gsm8k", "swiftkv", 0): swiftkv}
+
+
+def test_a_run_against_itself_passes(tmp_path: Path) -> None:
+    run = answered(tmp_path / "a", SAME)
+    found = compared(run, run)
+    assert found.verdicts.overall is Verdict.PASS
+    assert line(found, SCORE).effect == 0.0
+    assert found.flipped_total == 0
+
+
+def test_issue_217_fails_on_the_flips_of_the_column(tmp_path: Path) -> None:
+    # 79.6 to 74.9 % of 200 items is 159 to 150 right: no two-sided 3-point margin sees it, the flips do.
+    before = answered(tmp_path / "a", SAME)
+    after = answered(tmp_path / "b", _with(flipped(RIGHT, lost=12, gained=3)))
+    found = compared(before, after)
+    assert found.verdicts.overall is Verdict.FAIL
+    assert [one.line_id for one in found.failed] == [FLIPS]
+    flips = line(found, FLIPS).flips
+    assert flips is not None
+    assert (flips.lost, flips.gained, flips.n) == (12, 3, N)
+    assert line(found, SCORE).verdict is Verdict.INCONCLUSIVE
+
+
+def test_flips_within_a_measured_noise_floor_do_not_fail(tmp_path: Path) -> None:
+    noisy = {**SAME, ("gsm8k", "baseline", 1): flipped(RIGHT, lost=8, gained=7)}
+    before = answered(tmp_path / "a", noisy)
+    after = answered(tmp_path / "b", _with(flipped(RIGHT, lost=8, gained=7)))
+    found = line(compared(before, after), FLIPS)
+    assert found.verdict is not Verdict.FAIL
+    assert found.flips is not None
+    assert (found.flips.floor_flips, found.flips.floor_n) == (15, N)
+    assert found.effect == pytest.approx(0.0)
+
+
+def test_a_large_drop_fails_on_the_score(tmp_path: Path) -> None:
+    before = answered(tmp_path / "a", SAME)
+    found = compared(before, answered(tmp_path / "b", _with(flipped(RIGHT, lost=40))))
+    assert line(found, SCORE).verdict is Verdict.FAIL
+    assert line(found, SCORE).effect == pytest.approx(-0.2)
+    assert {one.metric for one in found.failed} == {"score", "flips"}
+
+
+def test_the_arms_of_one_run_are_held_to_the_margin_and_not_to_flips(tmp_path: Path) -> None:
+    run = answered(tmp_path / "a", _with(flipped(RIGHT, lost=8, gained=8)))
+    found = compared(run)
+    ids = [one.line_id for one in found.lines]
+    assert "accuracy/gsm8k/score/swiftkv/baseline arm" in ids
+    assert not any("/flips/" in one for one in ids)
+    assert line(found, ids[0]).flips is not None
+
+
+def test_skipping_that_changes_answers_of_full_depth_fails(tmp_path: Path) -> None:
+    scores = {**_with(flipped(RIGHT, lost=10, gained=10)), ("gsm8k", "swiftkv-full", 0): RIGHT}
+    found = compared(answered(tmp_path / "a", scores))
+    assert [one.line_id for one in found.failed] == ["accuracy/gsm8k/flips/swiftkv/full depth"]
+
+
+def test_bounds_and_p_are_those_of_the_paired_comparison(tmp_path: Path) -> None:
+    after = flipped(RIGHT, lost=12, gained=3)
+    found = line(compared(answered(tmp_path / "a", SAME), answered(tmp_path / "b", _with(after))), SCORE)
+    delta = compare_items(RIGHT, after, ["gsm8k"] * N)
+    assert found.bounds is not None
+    assert (found.bounds.low, found.bounds.high) == delta.bound(0.05)
+    assert found.p_fail == delta.p_at_most(-0.03)
+    assert (found.reference_value, found.candidate_value) == pytest.approx((159 / N, 150 / N))
+
+
+def test_a_policy_margin_replaces_the_suites(tmp_path: Path) -> None:
+    before, after = answered(tmp_path / "a", SAME), answered(tmp_path / "b", _with(flipped(RIGHT, lost=3)))
+    strict = Policy.model_validate({"accuracy": {"columns": {"gsm8k": 0.02}, "margin": 0.1}})
+    assert line(compared(before, after, strict), SCORE).limit == -0.02
+    loose = Policy.model_validate({"accuracy": {"margin": 0.1}})
+    assert line(compared(before, after, loose), SCORE).verdict is Verdict.PASS
+
+
+def test_a_margin_below_the_noise_of_the_baseline_claims_no_pass_and_still_fails_far_drops(tmp_path: Path) -> None:
+    noisy = {**SAME, ("gsm8k", "baseline", 1): flipped(RIGHT, lost=8, gained=8)}
+    before = answered(tmp_path / "a", noisy)
+    same = line(compared(before, before), SCORE)
+    assert same.verdict is Verdict.INCONCLUSIVE
+    assert "below the noise" in (same.reason or "")
+    broken = answered(tmp_path / "b", _with(flipped(RIGHT, lost=60)))
+    assert line(compared(before, broken), SCORE).verdict is Verdict.FAIL
+
+
+def test_a_rise_of_unparsed_answers_fails(tmp_path: Path) -> None:
+    before = answered(tmp_path / "a", SAME)
+    after = answered(tmp_path / "b", SAME, unparsed=20)
+    found = compared(before, after)
+    assert [one.line_id for one in found.failed] == ["accuracy/gsm8k/unparsed/swiftkv/baseline run"]
+    assert found.failed[0].effect == pytest.approx(0.1)
+
+
+def test_a_column_that_the_candidate_did_not_answer_is_no_pass(tmp_path: Path) -> None:
+    both = {**SAME, ("arc", "baseline", 0): RIGHT, ("arc", "swiftkv", 0): RIGHT}
+    before = answered(tmp_path / "a", both)
+    after = answered(tmp_path / "b", {**SAME, ("arc", "baseline", 0): RIGHT})
+    found = compared(before, after)
+    assert line(found, "accuracy/arc/score/swiftkv/baseline run").reason == "the candidate has no answer to this column"
+    assert found.verdicts.overall is Verdict.INCONCLUSIVE
+
+
+def test_items_left_out_by_an_incomplete_column_are_no_pass(tmp_path: Path) -> None:
+    before = answered(tmp_path / "a", SAME)
+    after = answered(tmp_path / "b", _with(RIGHT[:180]), sealed=False)
+    status = ColumnStatus(arm="swiftkv", column="gsm8k", status="incomplete", reason="the engine died")
+    (after.path / "columns.json").write_text(f"[{status.model_dump_json()}]")
+    found = line(compared(before, after), SCORE)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.reason == "The candidate answered only 180 of 200 items: the engine died"
+
+
+def test_lines_of_the_baseline_arm_are_shown_and_decide_nothing(tmp_path: Path) -> None:
+    before = answered(tmp_path / "a", SAME)
+    after = answered(tmp_path / "b", {**SAME, ("gsm8k", "baseline", 0): flipped(RIGHT, lost=60)})
+    found = compared(before, after)
+    assert line(found, "accuracy/gsm8k/score/baseline/baseline run").verdict is Verdict.FAIL
+    assert found.verdicts.overall is Verdict.PASS
+
+
+def test_items_that_changed_come_with_their_texts(tmp_path: Path) -> None:
+    before, after = answered(tmp_path / "a", SAME), answered(tmp_path / "b", _with(flipped(RIGHT, lost=1)))
+    found = compared(before, after).flipped
+    assert [(f.doc_id, f.reference_score, f.candidate_score) for f in found] == [(0, 1.0, 0.0)]
+    assert found[0].prompt == "Question 0 of gsm8k?"
+    assert found[0].candidate_answer == "The best answer is B."
+
+
+def test_no_common_item_is_an_error(tmp_path: Path) -> None:
+    before, after = answered(tmp_path / "a", SAME), answered(tmp_path / "b", SAME, first=1000)
+    with pytest.raises(InputError, match="answered no common item of gsm8k"):
+        compared(before, after)
+
+
+def test_another_prompt_is_refused_by_name(tmp_path: Path) -> None:
+    before, after = answered(tmp_path / "a", SAME), answered(tmp_path / "b", SAME, prompt_hash="other")
+    with pytest.raises(IncomparableError, match="200 of 200 items have another prompt") as caught:
+        compared(before, after)
+    assert caught.value.key == "prompt_hash"

@@ -1,0 +1,133 @@
+"""Lines under load: trials with known latencies."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.regression.policy import Policy
+from swiftkv_bench.schema.perf import Arrivals
+from swiftkv_bench.stats.verdicts import Verdict
+from tests.regression.planted import BATCH, RATE, compared, line, loaded
+
+BASE = [0.100, 0.101, 0.099, 0.1005, 0.0995]
+SLOW = [0.110, 0.1111, 0.1089, 0.1105, 0.1095]
+FAST = Arrivals(process="constant", rate=20.0)
+
+
+def test_a_tenth_more_ttft_fails_on_ttft_alone(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE, FAST))
+    after = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": SLOW}, arrivals=(RATE, FAST))
+    found = compared(before, after)
+    assert found.verdicts.performance is Verdict.FAIL
+    assert {(one.metric, one.candidate_arm) for one in found.failed} == {("ttft_mean_s", "swiftkv")}
+    whole = line(found, "performance/all points/ttft_mean_s/swiftkv/baseline run")
+    assert whole.effect == pytest.approx(1.1, abs=1e-3)
+    assert (whole.role, whole.n, whole.n_unit) == ("primary", 5, "pairs of trials")
+
+
+def test_a_run_against_itself_and_a_repeat_passes(tmp_path: Path) -> None:
+    run = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE, BATCH))
+    again = loaded(tmp_path / "b", {"baseline": BASE[::-1], "swiftkv": BASE[::-1]}, arrivals=(RATE, BATCH))
+    assert compared(run, run).verdicts.overall is Verdict.PASS
+    assert compared(run, again).verdicts.overall is Verdict.PASS
+    assert compared(run).verdicts.overall is Verdict.PASS
+
+
+def test_runs_of_other_seeds_do_not_pair(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE})
+    after = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": SLOW[:4]}, seed=100)
+    found = compared(before, after).lines
+    ttft = next(one for one in found if one.metric == "ttft_mean_s" and one.candidate_arm == "swiftkv")
+    expected = stats.ttest_ind(np.log(SLOW[:4]), np.log(BASE) + np.log(1.05), equal_var=False, alternative="greater")
+    assert ttft.n_unit == "trials"
+    assert ttft.p_fail == pytest.approx(expected.pvalue, rel=1e-3)
+
+
+def test_the_only_point_decides_where_there_is_one(tmp_path: Path) -> None:
+    run = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE})
+    assert {(one.family, one.role) for one in compared(run).lines} == {("cell", "primary")}
+
+
+def test_an_open_point_does_not_hold_up_an_average_that_passes(tmp_path: Path) -> None:
+    run = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE, FAST))
+    noisy = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE, FAST))
+    found = compared(run, noisy)
+    cells = [one for one in found.lines if one.family == "cell" and one.candidate_arm == "swiftkv"]
+    assert {one.role for one in cells} == {"guard"}
+
+
+def test_throughput_is_compared_where_the_rate_does_not_set_it(tmp_path: Path) -> None:
+    run = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE, BATCH))
+    cells = [one for one in compared(run).lines if one.metric == "total_throughput"]
+    assert [one.point.arrivals.process for one in cells if one.point is not None] == ["all-at-once"]
+
+
+def test_goodput_is_compared_under_latency_targets(tmp_path: Path) -> None:
+    policy = Policy.model_validate({"performance": {"slo": "ttft=105ms"}})
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE})
+    after = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": SLOW})
+    assert all(one.metric != "goodput" for one in compared(before, after).lines)
+    found = compared(before, before, policy)
+    assert any(one.metric == "goodput" and one.verdict is Verdict.PASS for one in found.lines)
+    broken = [one for one in compared(before, after, policy).lines if one.metric == "goodput" and one.role == "primary"]
+    assert broken[0].verdict is Verdict.INCONCLUSIVE
+    assert broken[0].reason == "no trial pairs, or a figure is 0"
+
+
+def test_invalid_trials_are_left_out_of_their_pair(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, late={("swiftkv", 2): 0.5})
+    after = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": BASE})
+    found = compared(before, after)
+    ttft = next(one for one in found.lines if one.metric == "ttft_mean_s" and one.candidate_arm == "swiftkv")
+    assert ttft.n == 4
+    assert any(note.code == "late-client" and note.side == "baseline" for note in found.notes)
+
+
+def test_no_valid_trial_is_no_pass(tmp_path: Path) -> None:
+    late = {("swiftkv", k): 0.5 for k in range(5)}
+    good = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE})
+    bad = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": BASE}, late=late)  # type: ignore[arg-type]
+    for before, after in ((good, bad), (bad, good)):
+        found = compared(before, after)
+        assert found.verdicts.overall is Verdict.INCONCLUSIVE
+        assert any("valid" in (one.reason or "") for one in found.lines if one.role == "primary")
+
+
+def test_one_trial_a_side_is_undecided(tmp_path: Path) -> None:
+    run = loaded(tmp_path / "a", {"baseline": BASE[:1], "swiftkv": BASE[:1]})
+    found = compared(run)
+    assert found.verdicts.overall is Verdict.INCONCLUSIVE
+    assert "at least 2 are needed" in (found.lines[0].reason or "")
+
+
+def test_what_moved_the_unchanged_baseline_arm_alike_is_no_regression(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE})
+    slower_machine = loaded(tmp_path / "b", {"baseline": SLOW, "swiftkv": SLOW})
+    found = compared(before, slower_machine)
+    assert found.verdicts.overall is Verdict.INCONCLUSIVE
+    assert any("the machine changed" in (one.reason or "") for one in found.lines)
+    assert any(note.code == "control-moved" for note in found.notes)
+
+
+def test_a_new_engine_version_that_slows_both_arms_fails(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, packages={"vllm": "0.32.0"})
+    after = loaded(tmp_path / "b", {"baseline": SLOW, "swiftkv": SLOW}, packages={"vllm": "0.33.0"})
+    assert compared(before, after).verdicts.overall is Verdict.FAIL
+
+
+def test_no_common_point_is_an_error(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE,))
+    after = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": BASE}, arrivals=(FAST,))
+    with pytest.raises(InputError, match="no load point in common"):
+        compared(before, after)
+
+
+def test_points_of_one_side_alone_are_named(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE, FAST))
+    after = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": BASE}, arrivals=(RATE,))
+    notes = [note for note in compared(before, after).notes if note.code == "unmatched-point"]
+    assert len(notes) == 1
+    assert notes[0].side == "baseline"

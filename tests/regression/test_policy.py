@@ -1,0 +1,63 @@
+"""`regression.yaml`: defaults, and messages that name file and key."""
+
+from pathlib import Path
+
+import pytest
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.metrics import Objective
+from swiftkv_bench.regression.policy import Policy, load_policy
+
+
+def test_without_a_file_the_default_holds() -> None:
+    found = load_policy(None)
+    assert (found.confidence, found.correction) == (0.95, "holm")
+    assert found.performance.metrics["ttft_mean_s"] == 0.05
+
+
+def test_an_empty_file_is_the_default_policy(tmp_path: Path) -> None:
+    path = tmp_path / "regression.yaml"
+    path.write_text("# nothing\n")
+    assert load_policy(path) == Policy()
+
+
+def test_a_file_replaces_what_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "regression.yaml"
+    path.write_text(
+        "confidence: 0.99\naccuracy: {columns: {gsm8k: 0.05}}\n"
+        "performance: {metrics: {ttft_p50_s: 0.1}, slo: 'ttft=2s,tpot=50ms'}\n"
+    )
+    found = load_policy(path)
+    assert found.alpha == pytest.approx(0.01)
+    assert found.performance.metrics == {"ttft_p50_s": 0.1}
+    assert found.performance.objective == Objective(ttft_s=2.0, tpot_s=0.05)
+    assert found.accuracy.flip_floor == 0.01
+
+
+def test_targets_can_be_taken_from_an_objective() -> None:
+    objective = Objective(ttft_s=0.105, e2e_latency_s=3.0)
+    assert Policy().with_slo(objective).performance.objective == objective
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("confidense: 0.9\n", r"regression.yaml:confidense is no key of a policy"),
+        ("confidence: 1.5\n", r"regression.yaml:confidence: .*found 1.5"),
+        ("accuracy: {columns: {gsm8k: -1}}\n", r"regression.yaml:accuracy.columns.gsm8k: .*found -1"),
+        ("performance: {metrics: {tfft: 0.1}}\n", r"regression.yaml:performance.metrics: no metric 'tfft'; known are"),
+        ("performance: {slo: 'moon=1s'}\n", r"regression.yaml:performance.slo: .*moon"),
+        ("- a\n", r"holds a list; write `key: value` lines"),
+        ("a: [\n", r"is no YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "regression.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_policy(path)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read --policy"):
+        load_policy(tmp_path / "none.yaml")
