@@ -62,10 +62,11 @@ def self_test(rate: float, output_tokens: int, *, workers: int = 1) -> SelfTest:
     with _fake_engine(itl_s, _PROMPT_TOKENS + output_tokens) as url:
         run = run_trial(trial, Target(url, "fake", ((0, 256),)), Silent(), options=options)
         engine_late_s = _lateness_p99_s(url)
-    return _judged(run, point, itl_s, engine_late_s)
+    return judge(run, point, itl_s, engine_late_s)
 
 
-def _judged(run: TrialRun, point: Point, itl_s: float, engine_late_s: float) -> SelfTest:
+def judge(run: TrialRun, point: Point, itl_s: float, engine_late_s: float) -> SelfTest:
+    """What a trial against a fake engine says of the client; `engine_late_s` is the engine's own lateness at p99."""
     table = run.table
     ok = table.status == STATUS.index("ok")
     late_s, lag_s = (table.sent_s - table.scheduled_s)[ok], token_lag_s(run, itl_s)

@@ -1,0 +1,99 @@
+"""What the client records of every fault that the fake engine can be told."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from swiftkv_bench.engines.fake.faults import Fault
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.load.job import Slice
+from swiftkv_bench.load.target import Target
+from swiftkv_bench.load.workload import Prompt
+from swiftkv_bench.schema.perf import STATUS
+from tests.fake_engine import fake_engine
+from tests.load.scripted import job, prompts, run
+
+TTFT_S, ITL_S, TOKENS = 0.02, 0.002, 16
+ALL = (1,) * TOKENS
+
+
+@pytest.fixture(scope="module", params=["auto", "python"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An engine whose other streams are written in C, and one without it: faults must not differ."""
+    with fake_engine("--ttft", TTFT_S, "--itl", ITL_S, "--writer", request.param) as address:
+        yield address
+
+
+def asked(url: str, fault: str | None, n: int = 3, idle_timeout_s: float = 20.0) -> Slice:
+    target = Target(url, "fake", extra_body={} if fault is None else {"fault": fault})
+    return run(job(target, prompts=prompts(n, TOKENS), idle_timeout_s=idle_timeout_s))
+
+
+FAULTS: dict[str, tuple[str, tuple[int, ...], str]] = {
+    "coalesce:n=4": ("ok", ALL, ""),
+    "split": ("ok", ALL, ""),
+    "multi-token:n=3": ("ok", (3, 3, 3, 3, 3, 1), ""),
+    "empty-first": ("ok", ALL, ""),
+    "empty-text:n=2": ("ok", ALL, ""),
+    "comments": ("ok", ALL, ""),
+    "crlf": ("ok", ALL, ""),
+    "spaces": ("ok", ALL, ""),
+    "no-length": ("ok", ALL, ""),
+    "no-usage": ("ok", (-1,) * TOKENS, ""),
+    "no-done": ("truncated", ALL, "the stream ended without its end marker [DONE]"),
+    "http-500": ("http-error", (), "HTTP 500: the fake engine was told to refuse"),
+    "http-429": ("http-error", (), "HTTP 429: the fake engine was told to refuse"),
+    "eof:after=5": ("truncated", (1,) * 5, "the stream broke off without its end marker [DONE]"),
+    "stall:after=5": ("stalled", (1,) * 5, "nothing arrived for 0.5 s"),
+    "malformed": ("malformed", (), "an event is no JSON"),
+    "error:after=2": ("engine-error", (1,) * 2, "the stream carried an error: the fake engine was told to fail"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_told_apart(url: str, fault: str) -> None:
+    status, tokens, error = FAULTS[fault]
+    found = asked(url, fault, idle_timeout_s=0.5 if fault.startswith("stall") else 20.0)
+    assert [STATUS[code] for code in found.status] == [status] * 3
+    assert [tuple(row) for row in found.chunk_tokens.reshape(3, -1)] == [tokens] * 3
+    assert all(text.startswith(error) for text in found.errors.values())
+    assert len(found.errors) == (0 if status == "ok" else 3)
+
+
+def test_a_reset_is_told_from_an_end(url: str) -> None:
+    found = asked(url, "reset:after=5")
+    assert [STATUS[code] for code in found.status] == ["reset"] * 3
+    assert all("broke (ConnectionResetError)" in text for text in found.errors.values())
+
+
+def test_events_of_one_write_have_one_time(url: str) -> None:
+    times = asked(url, "coalesce:n=4").chunk_s.reshape(3, 4, 4)
+    # The kernel may cut a write in two, but not one of this size.
+    assert (times == times[:, :, :1]).all()
+
+
+def test_an_empty_first_event_is_not_the_first_token(url: str) -> None:
+    found = asked(url, "empty-first")
+    assert (found.chunk_s[::TOKENS] - found.sent_s >= TTFT_S).all()
+
+
+def test_reasoning_of_a_chat_is_content(url: str) -> None:
+    target = Target(url, "fake", api="chat", extra_body={"fault": "reasoning"})
+    found = run(job(target, prompts=[Prompt(None, 5, text="why?")]))
+    assert (found.status.tolist(), found.chunk_tokens.tolist()) == ([0], [1] * 5)
+
+
+def test_no_fault_is_no_failure(url: str) -> None:
+    found = asked(url, None)
+    assert (found.status.tolist(), found.chunk_count.tolist()) == ([0] * 3, [TOKENS] * 3)
+    due = found.sent_s[:, None] + TTFT_S + ITL_S * np.arange(TOKENS)
+    assert (found.chunk_s.reshape(3, TOKENS) >= due).all()
+
+
+@pytest.mark.parametrize("text", ["explode", "coalesce:x=3", "coalesce:n=many", "stall:after=1.5"])
+def test_a_fault_that_is_not_known_is_one_sentence(text: str) -> None:
+    with pytest.raises(InputError) as raised:
+        Fault.parse(text)
+    assert text in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,68 @@
+"""The self-test: its judgement on tables with known lateness, and one run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from swiftkv_bench.load.driver import TrialRun
+from swiftkv_bench.load.self_test import TTFT_S, judge, self_test, sentence, token_lag_s
+from swiftkv_bench.schema.perf import Arrivals, ClientTelemetry, Length, Point
+from tests import synthetic
+
+POINT = Point(
+    input_len=Length(mean=64), output_len=Length(mean=4), arrivals=Arrivals(process="poisson", rate=10.0), requests=100
+)
+
+
+def measured(send_late_s: float = 0.0, token_late_s: float = 0.0) -> TrialRun:
+    table = synthetic.table([0.1 * i for i in range(100)], [TTFT_S + token_late_s] * 100, lateness_s=send_late_s)
+    return TrialRun(ClientTelemetry(cpu_s=0.008), table, 10.0, 10.2, "2026-01-01T00:00:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("send_late_s", "token_late_s", "engine_late_s", "verdict"),
+    [
+        (0.0, 0.0005, 0.0002, "holds"),
+        (0.0, 0.009, 0.0002, "holds"),
+        (0.02, 0.0, 0.0002, "client-late"),
+        (0.0, 0.02, 0.0002, "client-late"),
+        (0.0, 0.02, 0.019, "engine-late"),
+        (0.02, 0.02, 0.02, "client-late"),
+    ],
+)
+def test_the_verdict_tells_client_and_engine_apart(
+    send_late_s: float, token_late_s: float, engine_late_s: float, verdict: str
+) -> None:
+    found = judge(measured(send_late_s, token_late_s), POINT, 0.01, engine_late_s)
+    assert found.verdict == verdict
+    assert found.send_lateness_p50_s == pytest.approx(send_late_s)
+    assert found.token_lag_p99_s == pytest.approx(token_late_s, abs=1e-9)
+    assert found.cpu_s_per_1000_tokens == pytest.approx(0.02)
+    assert ("holds" in sentence(found)) == (verdict == "holds")
+    assert "\n" not in sentence(found)
+
+
+def test_lag_is_counted_from_the_truth_of_every_token() -> None:
+    run = measured()
+    chunk_s = run.table.chunk_s.copy()
+    chunk_s[5] += 0.25
+    lag_s = token_lag_s(run._replace(table=replace(run.table, chunk_s=chunk_s)), 0.01)
+    assert lag_s[5] == pytest.approx(0.25)
+    assert np.delete(lag_s, 5) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_failed_request_is_no_success_of_the_client() -> None:
+    run = measured()
+    status = run.table.status.copy()
+    status[7] = 3
+    found = judge(run._replace(table=replace(run.table, status=status, errors={7: "x"})), POINT, 0.01, 0.0)
+    assert (found.verdict, found.failed) == ("client-late", 1)
+    assert sentence(found) == "1 of 100 requests of the self-test at 10 requests/s of 4 tokens failed; lower --rate"
+
+
+def test_it_runs_at_the_planned_rate_and_length() -> None:
+    found = self_test(60.0, 8, workers=2)
+    assert (found.rate, found.output_tokens, found.requests, found.failed) == (60.0, 8, 90, 0)
+    assert found.token_lag_p50_s > 0
+    assert found.cpu_s_per_1000_tokens > 0
