@@ -5,6 +5,7 @@ import math
 from pydantic import ValidationError
 
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.metrics import Objective
 from swiftkv_bench.schema.perf import Length
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
@@ -49,6 +50,35 @@ def parse_rate(text: str, flag: str) -> float:
     if not rate > 0:
         raise InputError(f"{flag} {text} is no request rate; give a number above 0 in requests per second, or inf")
     return rate
+
+
+def parse_objective(text: str) -> Objective:
+    """`ttft=2s,tpot=50ms,share=95%`: latencies, and the share of requests that must meet them (90 % without).
+
+    Raises:
+        InputError: a part is not METRIC=DURATION or share=PERCENT, or no latency is named.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    shares = [part for part in parts if part.startswith("share=")]
+    found = parse_slo(",".join(part for part in parts if part not in shares))
+    share = parse_share(shares[-1].removeprefix("share="), "--slo share") if shares else Objective.share
+    return Objective(found.get("ttft"), found.get("tpot"), found.get("e2e"), share)
+
+
+def parse_share(text: str, flag: str) -> float:
+    """`95%` or `0.95` as a share of one.
+
+    Raises:
+        InputError: it is no share above 0 and at most 1.
+    """
+    stripped = text.strip()
+    try:
+        share = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise InputError(f"{flag}={text} is no share; write 95% or 0.95")
+    return share
 
 
 def parse_slo(text: str) -> dict[str, float]:

@@ -86,6 +86,11 @@ def arrivals_at(rate: float, process: str = "poisson", burstiness: float = 1.0) 
     return Arrivals.model_validate({"process": process, "rate": rate, "burstiness": burstiness})
 
 
+def paced(point: Point, rate: float, process: str, burstiness: float = 1.0) -> Point:
+    """The same point at a rate in 1/s."""
+    return point.model_copy(update={"arrivals": arrivals_at(rate, process, burstiness)})
+
+
 def plan_perf(
     points: Sequence[Point],
     arms: Sequence[Arm],

@@ -18,8 +18,11 @@ from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.engine import Arm, PerfDefaults, Profile
 from swiftkv_bench.schema.manifest import RunPlan
-from swiftkv_bench.schema.perf import Arrivals, Length, PerfPlan, PerfSuite, Point
+from swiftkv_bench.schema.perf import Arrivals, AutoRates, Length, PerfPlan, PerfSuite, Point
 from swiftkv_bench.store import data_dir
+
+_LEAST_BATCH = 8
+"""Requests of the first batch of a search for capacity."""
 
 ARMS: dict[str, tuple[Arm, ...]] = {
     "both": ("baseline", "swiftkv"),
@@ -45,6 +48,9 @@ class LoadRequest:
     warmup_requests: int = 1
     shared_prefix: float = 0.0
     prompts: Path | None = None
+    stop_within: float | None = None
+    """Known share of the ratio at which a point needs no further repeat; None repeats as asked."""
+    slo: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ class RunRequest:
     workers: int = 1
     self_test: bool = True
     """Measure the client on the fake engine before the engines start."""
+    slo: str | None = None
+    """Latency targets of goodput as typed; None counts none."""
     budget_s: float | None = None
     """Seconds from the start of the run after which no further trial is begun; None has no limit."""
 
@@ -97,11 +105,13 @@ def perf_plan(
         InputError: a value cannot be used, or a prompt and its answer do not fit a model's context.
     """
     suite = None if load.suite is None else load_perf_suite(load.suite)
+    if "auto" in load.rate:
+        return _automatic(load, profile, engines, suite, seed=seed, together=together)
     points = plan.points_of(_grids(load, profile.perf, suite))
     context = min(config.spec.max_model_len for config in engines)
     for point in points:
         _check_fits(point, context)
-    return plan.plan_perf(
+    planned = plan.plan_perf(
         points,
         [config.spec.arm for config in engines],
         repeats=load.repeats or (suite.repeats if suite else profile.perf.repeats),
@@ -109,6 +119,46 @@ def perf_plan(
         together=together,
         suite=suite.name if suite else None,
     )
+    return planned.model_copy(update={"stop_within": load.stop_within})
+
+
+def _automatic(
+    load: LoadRequest,
+    profile: Profile,
+    engines: Sequence[EngineConfig],
+    suite: PerfSuite | None,
+    *,
+    seed: int,
+    together: bool,
+) -> PerfPlan:
+    """A plan without trials: rates are found while it runs."""
+    if len(load.rate) > 1 or load.concurrency or load.trace is not None:
+        raise InputError("--rate auto finds the rates itself; leave out other rates, --concurrency and --trace")
+    if load.duration_s is not None:
+        raise InputError("--rate auto sends batches of known size; give --requests instead of --duration")
+    _arrivals(dataclasses.replace(load, rate=("1",)))
+    at_once = dataclasses.replace(load, rate=("inf",))
+    points = list({p.input_len: p for p in plan.points_of(_grids(at_once, profile.perf, suite))}.values())
+    context = min(config.spec.max_model_len for config in engines)
+    for point in points:
+        _check_fits(point, context)
+    requests = load.requests or max(point.requests or 0 for point in points) or profile.perf.requests
+    objective = None if load.slo is None else notation.parse_objective(load.slo)
+    auto = AutoRates.model_validate(
+        {
+            "points": [p.model_copy(update={"requests": max(_LEAST_BATCH, requests // 4)}) for p in points],
+            "requests": requests,
+            "process": load.arrivals,
+            "burstiness": load.burstiness,
+            "objective": load.slo,
+            "share": 0.9 if objective is None else objective.share,
+            "arms": [config.spec.arm for config in engines],
+            "repeats": load.repeats or (suite.repeats if suite else profile.perf.repeats),
+            "together": together,
+        }
+    )
+    name = suite.name if suite else None
+    return PerfPlan(suite=name, seed=seed, trials=(), auto=auto, stop_within=load.stop_within)
 
 
 def load_perf_suite(name: str) -> PerfSuite:

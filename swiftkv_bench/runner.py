@@ -12,6 +12,7 @@ from typing import Any
 from swiftkv_bench import integrity, provenance
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
+from swiftkv_bench.analysis.perf import outcome
 from swiftkv_bench.analysis.stopping import decider
 from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
@@ -25,6 +26,7 @@ from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, 
 from swiftkv_bench.load.self_test import self_test
 from swiftkv_bench.load.self_test import sentence as self_test_sentence
 from swiftkv_bench.load.target import Target as LoadTarget
+from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import RunRequest
 from swiftkv_bench.schema.base import content_hash
@@ -32,6 +34,7 @@ from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Probe
 from swiftkv_bench.schema.perf import STATUS, PerfPlan, Trial, TrialRecord, TrialStatus
 from swiftkv_bench.store import Run
+from swiftkv_bench.sweep import Outcome, Stage, sweep
 from swiftkv_bench.telemetry.gpu import Gpus, open_gpus, visible_cards
 from swiftkv_bench.telemetry.watch import Watch
 
@@ -44,7 +47,7 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
         KeyboardInterrupt: the user stopped it. Likewise.
     """
     execution = _Execution(request, run, observer)
-    execution.update(status="running", status_reason=None)
+    execution.update(status="running", status_reason=None, slo=request.slo)
     try:
         execution.all_parts()
     except KeyboardInterrupt:
@@ -169,23 +172,45 @@ class _Execution:
         )
 
     def _perf(self, plan: PerfPlan, fleet: Fleet) -> None:
-        remaining = [trial for trial in plan.trials if not self.run.has_trial(trial.trial_id)]
-        done = len(plan.trials) - len(remaining)
-        if done:
-            self.observer.note(f"{done} of {len(plan.trials)} trials are there already")
+        """Runs stage after stage of the sweep; the manifest's plan gets the trials of each as it is decided."""
         self._remember()
+        stages, decided = sweep(plan), list[Trial]()
         opened = open_gpus()
         with nullcontext() if opened is None else opened as self.gpus:
-            while remaining:
-                trial = remaining[0]
-                if self.budget.allows(trial, remaining, fleet.running):
-                    self.observer.progress("trials", f"{trial.point.point_id} on {trial.arm}", done, len(plan.trials))
-                    self._timed_trial(trial, fleet)
-                    done += 1
-                else:
-                    self.left_out += 1
-                remaining = remaining[1:]
+            stage: Stage | None = next(stages)
+            while stage is not None:
+                if plan.adaptive and not stage.searched:
+                    decided += [trial for trial in stage.trials if trial not in decided]
+                    trials = plan.model_copy(update={"trials": tuple(decided)})
+                    self.update(plan=self.run.manifest.plan.model_copy(update={"perf": trials}))
+                if stage.reason is not None:
+                    self.observer.note(stage.reason)
+                self._stage(stage, fleet)
+                try:
+                    stage = stages.send(self._outcomes(stage) if plan.adaptive else {})
+                except StopIteration:
+                    stage = None
         self.observer.finish("trials")
+
+    def _stage(self, stage: Stage, fleet: Fleet) -> None:
+        remaining = [trial for trial in stage.trials if not self.run.has_trial(trial.trial_id)]
+        done = len(stage.trials) - len(remaining)
+        if done:
+            self.observer.note(f"{done} of {len(stage.trials)} trials are there already")
+        while remaining:
+            trial = remaining[0]
+            if self.budget.allows(trial, remaining, fleet.running):
+                self.observer.progress("trials", f"{trial.point.point_id} on {trial.arm}", done, len(stage.trials))
+                self._timed_trial(trial, fleet)
+                done += 1
+            else:
+                self.left_out += 1
+            remaining = remaining[1:]
+
+    def _outcomes(self, stage: Stage) -> dict[str, Outcome]:
+        objective = None if self.request.slo is None else parse_objective(self.request.slo)
+        recorded = {t.trial_id: self.run.trial(t.trial_id) for t in stage.trials}
+        return {trial_id: outcome(*found, objective) for trial_id, found in recorded.items() if found is not None}
 
     def _remember(self) -> None:
         """Tells the budget what trials and starts took when this run was begun."""

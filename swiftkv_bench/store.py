@@ -105,6 +105,15 @@ class Run:
             if path.exists():
                 yield self._read_trial(path)
 
+    def trial(self, trial_id: str) -> tuple[TrialRecord, RequestTable] | None:
+        """One recorded trial; None when it was not recorded.
+
+        Raises:
+            InputError: its table is missing or does not have the recorded checksum.
+        """
+        path = self._trial_path(trial_id)
+        return self._read_trial(path) if path.exists() else None
+
     def trial_records(self) -> Iterator[TrialRecord]:
         """The records of all trials in order of the plan, without their tables.
 

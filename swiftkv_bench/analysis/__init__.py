@@ -25,6 +25,7 @@ from swiftkv_bench.analysis.values import (
 )
 from swiftkv_bench.checks import Finding, merge, sentence
 from swiftkv_bench.metrics import Objective
+from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.schema.accuracy import ColumnStatus
 from swiftkv_bench.store import Run
 
@@ -38,7 +39,7 @@ def analyse(run: Run, objective: Objective | None = None) -> Analysis:
     """Everything there is to say of one run.
 
     Args:
-        objective: latency objectives that goodput counts against; None leaves goodput out.
+        objective: latency objectives that goodput counts against; None takes the run's own, if it has one.
 
     Raises:
         InputError: a record cannot be read.
@@ -56,6 +57,8 @@ def analyse(run: Run, objective: Objective | None = None) -> Analysis:
         part, notes = analyse_accuracy(manifest, manifest.plan.accuracy, run.items, _statuses(run))
         accuracy, findings = (part,), [*findings, *notes]
     if manifest.plan.perf is not None:
+        if objective is None and manifest.slo is not None:
+            objective = parse_objective(manifest.slo)
         load, notes = analyse_perf(manifest, manifest.plan.perf, run.trials(), objective)
         perf, findings = (load,), [*findings, *notes]
     return Analysis((RunInfo(manifest, str(run.path)),), accuracy, perf, merge(findings))

@@ -12,6 +12,7 @@ from swiftkv_bench.analysis.values import METRICS, Bound, Gain, PointArm
 from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import UNPACED, Point
+from swiftkv_bench.schema.telemetry import Telemetry
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def _limit(key: str, bound: Bound) -> float | None:
     return bound.throughput if metric.key.endswith("_throughput") else None
 
 
-def most_running(peaks: Sequence[Mapping[str, float]]) -> float | None:
+def most_running(telemetry: Sequence[Telemetry | None]) -> float | None:
     """Most requests in the engine's batch in any of several trials; None where none tells."""
+    peaks = [t.server_peaks for t in telemetry if t is not None]
     return max((p["num_requests_running"] for p in peaks if "num_requests_running" in p), default=None)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from swiftkv_bench.analysis.bounds import Bounds, most_running, reached
+from swiftkv_bench.analysis.limits import rate_limits
+from swiftkv_bench.analysis.machine import machine_use
 from swiftkv_bench.analysis.values import (
     METRICS,
     Breakdown,
@@ -32,8 +34,10 @@ from swiftkv_bench.metrics import (
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import UNPACED, Float, PerfPlan, Point, RequestStatus, RequestTable, TrialRecord
+from swiftkv_bench.schema.telemetry import Telemetry
 from swiftkv_bench.stats.intervals import mean_interval, quantile_interval, share_interval
 from swiftkv_bench.stats.ratios import Ratio, geometric_mean, paired_ratio
+from swiftkv_bench.sweep import Outcome
 
 SAMPLE = 2_000
 """Requests an arm and point kept for a scatter."""
@@ -62,7 +66,7 @@ class _Trial:
     itl: GapHistogram
     itl_per_token: GapHistogram
     server: ServerMetrics
-    peaks: dict[str, float]
+    telemetry: Telemetry | None
     joule_per_token: float | None
     sample: Sample
     counts: _Counts
@@ -131,6 +135,7 @@ def analyse_perf(
         points=tuple(results),
         overall=_overall(results),
         objective=objective,
+        limits=rate_limits(results, objective),
     )
     return analysis, findings
 
@@ -172,12 +177,21 @@ def _taken(
         itl=m.gaps.chunks,
         itl_per_token=m.gaps.tokens,
         server=server,
-        peaks={} if record.telemetry is None else record.telemetry.server_peaks,
+        telemetry=record.telemetry,
         joule_per_token=_joule_per_token(record, m, server),
         sample=_sample(table, m, record.trial.repeat),
         counts=_Counts(m.requests, m.ok, m.good, m.failures),
     )
     return trial, check.findings
+
+
+def outcome(record: TrialRecord, table: RequestTable, objective: Objective | None = None) -> Outcome:
+    """What a sweep needs to know of one trial."""
+    trial, _ = _taken(record, table, objective)
+    if trial is None or not trial.check.valid:
+        return Outcome({})
+    good = trial.counts.good
+    return Outcome(trial.figures, None if good is None else good / trial.counts.requests)
 
 
 def trial_figures(m: TrialMetrics) -> dict[str, float]:
@@ -237,6 +251,7 @@ def _point_arm(arm: Arm, cell: _Cell, objective: Objective | None) -> PointArm:
         breakdown=_breakdown(used, estimates),
         joule_per_token=_over_trials(joules, cell.ok) if joules and len(joules) == len(used) else None,
         sample=_thinned(used),
+        machine=machine_use([t.telemetry for t in used], [t.server for t in used]),
     )
 
 
@@ -317,7 +332,7 @@ def _point_result(
             if gain is not None and key != "achieved_rate" and not (saturated and METRICS[key].better == "lower")
         }
     base = cells.get((point.point_id, "baseline"))
-    running = None if base is None else most_running([t.peaks for t in base.used])
+    running = None if base is None else most_running([t.telemetry for t in base.used])
     bound = bounds.at(point, arms.get("baseline"), running)
     return PointResult(point, arms, gains, withheld, bound, reached(gains, bound))
 

@@ -123,6 +123,29 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class MachineUse:
+    """Of one arm at one point, over its trials; None where nothing tells.
+
+    Attributes:
+        engine_cpus: processors that the engine's processes kept busy, mean.
+        engine_rss_bytes: most resident memory of these processes together.
+        gpu_power_w, gpu_utilization: means, power summed over the engine's cards.
+        running, waiting: most requests in the batch, and before it.
+        kv_usage: largest share of the key-value cache in use.
+        preemptions: requests taken out of the batch because that cache was full.
+    """
+
+    engine_cpus: float | None
+    engine_rss_bytes: float | None
+    gpu_power_w: float | None
+    gpu_utilization: float | None
+    running: float | None
+    waiting: float | None
+    kv_usage: float | None
+    preemptions: int | None
+
+
+@dataclass(frozen=True)
 class PointArm:
     """One arm at one point: the trials of the repeats that are valid on every arm; when there is none, all.
 
@@ -134,6 +157,7 @@ class PointArm:
         estimates: metric key -> figure; absent where it was not measured or n is too small.
         goodput_share: share of requests that met the objective, with its Wilson interval; None without one.
         joule_per_token: energy of the GPUs over the trial / tokens of prompt and output; None without telemetry.
+        machine: None without telemetry and server counters.
     """
 
     arm: Arm
@@ -149,6 +173,7 @@ class PointArm:
     breakdown: Breakdown | None
     joule_per_token: Estimate | None
     sample: Sample
+    machine: MachineUse | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +238,39 @@ class Overall:
 
 
 @dataclass(frozen=True)
+class RateLimit:
+    """The highest request rate at which one arm meets the objective, 1/s.
+
+    Attributes:
+        rate: interpolated between `low` and `high`; None without both.
+        low: the highest rate measured that met it, with all below; None when none did.
+        high: the rate measured next, which did not; None when all did.
+        points: rates behind it.
+    """
+
+    rate: float | None
+    low: float | None
+    high: float | None
+    points: int
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """The highest rates of all arms at one input and output length.
+
+    Attributes:
+        point: any of the points behind it; its rate says nothing.
+        gain: rate of `swiftkv` / rate of `baseline`; None without both.
+        gain_ends: the least and the most it can be by the rates measured: a bracket, no confidence interval.
+    """
+
+    point: Point
+    arms: dict[Arm, RateLimit]
+    gain: float | None
+    gain_ends: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class PerfAnalysis:
     """The load part of a run.
 
@@ -228,6 +286,7 @@ class PerfAnalysis:
     points: tuple[PointResult, ...]
     overall: dict[str, Overall]
     objective: Objective | None
+    limits: tuple[RateLimits, ...] = ()
 
 
 @dataclass(frozen=True)

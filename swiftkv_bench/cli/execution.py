@@ -11,7 +11,7 @@ from swiftkv_bench.cli.options import AccuracyFlags, EngineFlags, LoadFlags, Run
 from swiftkv_bench.cli.output import show, show_plan
 from swiftkv_bench.cli.progress import observer as make_observer
 from swiftkv_bench.errors import EngineError
-from swiftkv_bench.notation import parse_duration
+from swiftkv_bench.notation import parse_duration, parse_objective, parse_share
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import AccuracyRequest, LoadRequest, RunRequest
 from swiftkv_bench.resume import find_or_create, locked, run_id
@@ -75,6 +75,8 @@ def build_request(
     together = profile.together if engines.together is None else engines.together
     items = trials = prepared = None
     if load is not None:
+        if load.slo is not None:
+            parse_objective(load.slo)
         trials = request.perf_plan(_load(load), profile, configs[:2], seed=run.seed, together=together)
     if accuracy is not None:
         asked = AccuracyRequest(
@@ -90,6 +92,7 @@ def build_request(
         accuracy=prepared,
         workers=1 if load is None else load.workers,
         self_test=load is not None and load.self_test,
+        slo=None if load is None else load.slo,
         budget_s=None if load is None or load.budget is None else parse_duration(load.budget, "--budget"),
     )
 
@@ -106,6 +109,7 @@ def new_manifest(wanted: RunRequest) -> Manifest:
         argv=redaction.redact_command(["swiftkv-bench", *sys.argv[1:]]),
         profile=wanted.profile.name,
         engines=specs,
+        slo=wanted.slo,
         plan=wanted.plan,
         plan_hash=content_hash([wanted.plan.model_dump(mode="json"), [runner.engine_key(s) for s in specs]]),
         git=provenance.git_state(Path(__file__).parent),
@@ -131,7 +135,13 @@ def _load(flags: LoadFlags) -> LoadRequest:
         warmup_requests=flags.warmup,
         shared_prefix=flags.shared_prefix,
         prompts=flags.prompts,
+        stop_within=_share(flags.stop_when_ratio_within),
+        slo=flags.slo,
     )
+
+
+def _share(text: str | None) -> float | None:
+    return None if text is None else parse_share(text, "--stop-when-ratio-within")
 
 
 def _command(run: RunFlags, path: Path) -> str:

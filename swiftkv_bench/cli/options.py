@@ -150,9 +150,9 @@ class LoadFlags:
         ),
     ] = None
     output_len: Annotated[str | None, typer.Option(help="Output length, tokens, or a distribution.")] = None
-    rate: Annotated[list[str] | None, typer.Option(help="Request rate, 1/s, or inf for all at once; repeatable.")] = (
-        None
-    )
+    rate: Annotated[
+        list[str] | None, typer.Option(help="Request rate, 1/s; inf: all at once; auto: find them. Repeatable.")
+    ] = None
     concurrency: Annotated[
         list[int] | None, typer.Option(min=1, help="Closed loop with this many requests in flight; repeatable.")
     ] = None
@@ -175,7 +175,13 @@ class LoadFlags:
     budget: Annotated[
         str | None, typer.Option(help="Time for the whole run, e.g. 480s: leaves out trials that do not fit.")
     ] = None
-    slo: Annotated[str | None, typer.Option(help="Latency targets for goodput: ttft=2s,tpot=50ms.")] = None
+    stop_when_ratio_within: Annotated[
+        str | None, typer.Option(help="Stop repeating a point once its ratio is known so well, e.g. 3%.")
+    ] = None
+    slo: Annotated[
+        str | None,
+        typer.Option(help="Latency targets: ttft=2s,tpot=50ms,share=90%, share being that of requests to meet them."),
+    ] = None
 
 
 def grouped(function: Callable[..., None]) -> Callable[..., None]:

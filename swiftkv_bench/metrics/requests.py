@@ -73,11 +73,15 @@ def _output_tokens(table: RequestTable) -> Float:
 
 @dataclass(frozen=True)
 class Objective:
-    """Latency objectives (SLO). A request meets it when it finished and every given limit holds."""
+    """Latency objectives (SLO). A request meets it when it finished and every given limit holds.
+
+    A load meets it when a share of its requests does.
+    """
 
     ttft_s: float | None = None
     tpot_s: float | None = None
     e2e_latency_s: float | None = None
+    share: float = 0.9
 
     def met(self, m: RequestMetrics) -> Bool:
         """shape (n,). A request without a TPOT (a single token) meets any TPOT limit."""

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from swiftkv_bench.analysis.values import METRICS
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.metrics import Objective
-from swiftkv_bench.notation import parse_slo
+from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
 
@@ -58,7 +58,7 @@ class PerformancePolicy(Record):
     def _readable(cls, slo: str | None) -> str | None:
         try:
             if slo is not None:
-                parse_slo(slo)
+                parse_objective(slo)
         except InputError as e:
             raise ValueError(str(e).removeprefix("--slo ")) from e
         return slo
@@ -66,10 +66,7 @@ class PerformancePolicy(Record):
     @property
     def objective(self) -> Objective | None:
         """The targets of `slo`."""
-        if self.slo is None:
-            return None
-        found = parse_slo(self.slo)
-        return Objective(ttft_s=found.get("ttft"), tpot_s=found.get("tpot"), e2e_latency_s=found.get("e2e"))
+        return None if self.slo is None else parse_objective(self.slo)
 
 
 class Policy(Record):

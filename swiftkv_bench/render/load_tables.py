@@ -1,7 +1,7 @@
 """Tables of load points: the card's figures with gains, where the first token's time goes, every figure."""
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointArm, PointResult
+from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointArm, PointResult, RateLimit
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
 from swiftkv_bench.render.wording import ARM, MISSING
@@ -92,6 +92,36 @@ def bound_table(perf: PerfAnalysis) -> TableView | None:
 
 
 _SPLIT = "mean time to first token"
+
+
+def limit_table(perf: PerfAnalysis) -> TableView | None:
+    """The highest rate of each arm under the objective; None without one."""
+    if perf.objective is None or not perf.limits:
+        return None
+    group = "Highest rate under the objective"
+    heads = [Head("Input"), Head("Output"), *(Head(ARM[arm], group) for arm in ("baseline", "swiftkv")), Head("gain")]
+    rows = []
+    for found in perf.limits:
+        row = [Cell(wording.length(found.point.input_len)), Cell(wording.length(found.point.output_len))]
+        row += [_limit(found.arms.get(arm)) for arm in ("baseline", "swiftkv")]
+        ends = "" if found.gain_ends is None else f"[{found.gain_ends[0]:.2f}, {found.gain_ends[1]:.2f}]"
+        rows.append((*row, Cell(units.ratio(found.gain), "plain", ends)))
+    note = (
+        f"The highest rate at which {units.percent(perf.objective.share, 0)} of requests have {perf.objective.text}, "
+        "interpolated on that share. Brackets: the last rate measured that met it and the first that did not, and the "
+        "gain between these ends; they are no confidence intervals."
+    )
+    return TableView("limit", "Highest rate that meets the objective", tuple(heads), tuple(rows), note)
+
+
+def _limit(found: RateLimit | None) -> Cell:
+    if found is None or not found.points:
+        return Cell(MISSING)
+    if found.low is None:
+        return Cell(f"below {units.rate(found.high)}")
+    if found.high is None:
+        return Cell(f"above {units.rate(found.low)}")
+    return Cell(units.rate(found.rate), "plain", f"[{found.low:.3g}, {found.high:.3g}]")
 
 
 def detail_table(perf: PerfAnalysis) -> TableView:

@@ -7,7 +7,8 @@ from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, origin_table
 from swiftkv_bench.render.cells import Cell, TableView
 from swiftkv_bench.render.findings import grouped_findings, shortened
-from swiftkv_bench.render.load_tables import bound_table, detail_table, load_table
+from swiftkv_bench.render.load_tables import bound_table, detail_table, limit_table, load_table
+from swiftkv_bench.render.machine_table import machine_table
 from swiftkv_bench.render.summary import Statement, compared, statements, title
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
     """Every table of an analysis, in order of reading."""
     found: list[TableView | None] = []
     for perf in analysis.perf:
-        found += [load_table(perf), bound_table(perf), detail_table(perf)] if perf.points else []
+        if perf.points:
+            found += [load_table(perf), limit_table(perf), bound_table(perf), machine_table(perf), detail_table(perf)]
     for accuracy in analysis.accuracy:
         found += [accuracy_table(accuracy), origin_table(accuracy), answers_table(accuracy)]
     return tuple(t for t in found if t is not None)
 
 
 _STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
-_TERMINAL = ("load", "accuracy", "origin")
+_TERMINAL = ("load", "limit", "accuracy", "origin")
 
 
 def terminal(analysis: Analysis, console: "Console") -> None:

@@ -68,6 +68,7 @@ class Manifest(Record):
     self_test: SelfTest | None = Field(
         None, description="what the client measured of the fake engine before the run; None when it was not asked"
     )
+    slo: str | None = Field(None, description="latency targets of goodput as typed: ttft=2s,tpot=50ms,share=90%")
     plan: RunPlan = Field(description="the plan, whole: columns, grid, seeds and ids")
     plan_hash: str = Field(description="content hash of the plan")
     git: GitState | None = Field(None, description="None outside a checkout")

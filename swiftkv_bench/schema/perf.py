@@ -200,13 +200,46 @@ class TrialRecord(Record):
     telemetry: Telemetry | None = Field(None, description="engine processes, GPUs and gauges; None if interrupted")
 
 
+class AutoRates(Record):
+    """Rates that are found while a run goes on: shares of the capacity of the first arm at each input length."""
+
+    points: tuple[Point, ...] = Field(description="all at once, one an input length: first batch of the search")
+    requests: int = Field(description="measured requests of a point at a rate", gt=0)
+    process: Literal["poisson", "constant", "gamma"] = Field("poisson", description="arrival process at a rate")
+    burstiness: float = Field(1.0, description="gamma shape", gt=0)
+    shares: tuple[float, ...] = Field((0.2, 0.4, 0.6, 0.8), description="rates, as shares of the capacity")
+    objective: str | None = Field(None, description="latency targets whose highest rate is searched; None: none is")
+    share: float = Field(0.9, description="share of requests that must meet them", gt=0, le=1)
+    arms: tuple[Arm, ...] = Field(description="baseline first")
+    repeats: int = Field(description="trials of each arm at each point", gt=0)
+    together: bool = Field(description="engines are up at once")
+
+    def at(self, length: Length) -> Point:
+        """The point of an input length with the number of requests of a point at a rate."""
+        found = next(point for point in self.points if point.input_len == length)
+        return found.model_copy(update={"requests": self.requests})
+
+
 class PerfPlan(Record):
     """The ordered trials of a performance run."""
 
     kind: Literal["perf"] = "perf"
     suite: str | None = Field(None, description="suite name; None when the grid came from the command line")
     seed: int = Field(description="seed all trial seeds are derived from", ge=0)
-    trials: tuple[Trial, ...] = Field(description="in order of execution")
+    trials: tuple[Trial, ...] = Field(
+        description="in order of execution; those decided so far where rates are found or repeats may stop early"
+    )
+    auto: AutoRates | None = Field(None, description="None: the rates are given")
+    stop_within: float | None = Field(
+        None,
+        description="a point whose ratio is known to this share of itself is not repeated; None: it is",
+        gt=0,
+    )
+
+    @property
+    def adaptive(self) -> bool:
+        """Which trials come depends on the outcome of others."""
+        return self.auto is not None or self.stop_within is not None
 
 
 class SuiteGrid(Record):

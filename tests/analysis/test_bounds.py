@@ -8,6 +8,7 @@ from swiftkv_bench.analysis.values import Estimate, PointArm, Sample
 from swiftkv_bench.roofline import prefill_bound
 from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.schema.perf import Arrivals
+from swiftkv_bench.schema.telemetry import Telemetry
 from tests.synthetic import LLAMA_8B, SWIFTKV_8B, point
 
 AT_ONCE = point(2000, Arrivals(process="all-at-once"), 192)
@@ -80,5 +81,6 @@ def test_without_dimensions_there_is_no_bound() -> None:
 
 
 def test_the_batch_is_the_largest_of_all_trials() -> None:
-    assert most_running([{"num_requests_running": 3.0}, {}, {"num_requests_running": 7.0}]) == 7.0
-    assert most_running([{}]) is None
+    ran = [Telemetry(seconds=1.0, server_peaks={"num_requests_running": n}) for n in (3.0, 7.0)]
+    assert most_running([ran[0], None, ran[1]]) == 7.0
+    assert most_running([None, Telemetry(seconds=1.0)]) is None
