@@ -60,6 +60,14 @@ def points(share: float | None, digits: int = 2) -> str:
     return text.replace("-", "−") if float(text) else text[1:]
 
 
+def change(ratio: float | None, digits: int = 1) -> str:
+    """A ratio as a signed change in per cent, with a true minus sign: `0.953` gives `−4.7 %`."""
+    if ratio is None or math.isnan(ratio):
+        return "–"
+    text = f"{(ratio - 1) * 100:+.{digits}f}"
+    return f"{text.replace('-', '−') if float(text) else text[1:]} %"
+
+
 def p_value(p: float | None) -> str:
     """A p value at two significant digits: `0.031`, `< 0.001`."""
     if p is None or math.isnan(p):

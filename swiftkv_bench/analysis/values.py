@@ -395,6 +395,7 @@ class ItemView:
 
     Attributes:
         prompt: without the choices, where log-likelihoods were asked.
+        answers: an arm, or a side of a comparison -> its answer.
     """
 
     column: str
@@ -402,7 +403,7 @@ class ItemView:
     doc_id: int
     prompt: str | None
     target: str
-    answers: dict[Arm, AnswerView]
+    answers: Mapping[str, AnswerView]
     flip: Literal["lost", "gained", "same"]
 
 

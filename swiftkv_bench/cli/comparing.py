@@ -12,7 +12,7 @@ from swiftkv_bench.regression.baselines import find
 from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
 from swiftkv_bench.regression.comparison import RunComparison
 from swiftkv_bench.regression.policy import Policy, load_policy
-from swiftkv_bench.render.comparison import terminal
+from swiftkv_bench.render.comparison.terminal import terminal
 from swiftkv_bench.stats.verdicts import Verdict
 
 _DEFAULT = Path("regression.yaml")

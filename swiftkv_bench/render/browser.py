@@ -43,22 +43,39 @@ class Browser:
 
 
 def browser(part: AccuracyAnalysis, room: int = PACKED_BYTES) -> Browser:
-    """As many items as fit into `room` bytes, in the analysis' order: flips first."""
+    """The items of a suite, flips first."""
     titles = {c.column.name: c.column.title for c in part.columns}
-    shown = list(part.items)
-    packed = _packed(shown, titles)
+    note = f"{{shown:,}} of {part.items_total:,} items; {part.flips_total:,} flipped between baseline and SwiftKV."
+    rest = " {left:,} more are in items.jsonl of the run: every flip goes first, the rest is a seeded sample."
+    left = part.items_total - len(part.items)
+    names = {str(arm): text for arm, text in ARM.items()}
+    return pack(part.items, titles, names, f"Suite {part.plan.suite}", note, rest, left, room)
+
+
+def pack(
+    items: Sequence[ItemView], titles: Mapping[str, str], sides: Mapping[str, str], title: str, note: str,
+    rest: str = " {left:,} more do not fit.", left: int = 0, room: int = PACKED_BYTES,
+) -> Browser:  # fmt: skip
+    """As many items as fit into `room` bytes, in the given order.
+
+    Args:
+        titles: column -> its title.
+        sides: whose answers they are, key -> name.
+        note: said above the list; `{shown}` stands for the number of items.
+        rest: added when items are left out; `{left}` stands for their number, `left` of them before packing.
+    """
+    shown = list(items)
+    packed = _packed(shown, titles, sides)
     while len(packed) > room and shown:
         shown = shown[: min(len(shown) - 1, int(len(shown) * room / len(packed) * 0.95))]
-        packed = _packed(shown, titles)
+        packed = _packed(shown, titles, sides)
     counts = {flip: sum(item.flip == flip for item in shown) for flip in _FLIPS}
     counts["unparsed"] = sum(any(a.unparsed for a in item.answers.values()) for item in shown)
     present = {item.column for item in shown}
-    left = part.items_total - len(shown)
-    note = f"{len(shown):,} of {part.items_total:,} items; {part.flips_total:,} flipped between baseline and SwiftKV."
-    if left:
-        note += f" {left:,} more are in items.jsonl of the run: every flip goes first, the rest is a seeded sample."
+    left += len(items) - len(shown)
+    text = note.format(shown=len(shown)) + (rest.format(left=left) if left else "")
     columns = tuple((name, text) for name, text in titles.items() if name in present)
-    return Browser(part.plan.suite, note, columns, packed, counts)
+    return Browser(title, text, columns, packed, counts)
 
 
 def question(prompt: str) -> str:
@@ -80,10 +97,10 @@ class _Texts:
         return self.places.setdefault(text, len(self.places))
 
 
-def _packed(items: Sequence[ItemView], titles: Mapping[str, str]) -> str:
+def _packed(items: Sequence[ItemView], titles: Mapping[str, str], sides: Mapping[str, str]) -> str:
     texts, heads = _Texts(), _heads(items)
     rows = [_row(item, heads.get((item.column, item.task), ""), texts) for item in items]
-    content = {"titles": titles, "arms": ARM, "texts": list(texts.places), "items": rows}
+    content = {"titles": titles, "arms": sides, "texts": list(texts.places), "items": rows}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 

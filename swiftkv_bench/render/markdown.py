@@ -40,15 +40,18 @@ def _findings(analysis: Analysis) -> list[str]:
 
 def table(view: TableView) -> str:
     """Heading, cells and note of a table."""
-    lines = [f"## {escape(view.title)}", ""]
+    return "\n".join([f"## {escape(view.title)}", "", *table_rows(view), "", escape(view.note)])
+
+
+def table_rows(view: TableView) -> list[str]:
+    """The cells of a table as lines."""
     if any(head.group for head in view.heads):
         heads = [f"{_short(h.group)}: {h.text}" if h.group else h.text for h in view.heads]
     else:
         heads = [h.text for h in view.heads]
-    lines.append("| " + " | ".join(escape(h) for h in heads) + " |")
+    lines = ["| " + " | ".join(escape(h) for h in heads) + " |"]
     lines.append("|" + "|".join(" --: " if h.align == "right" else " :-- " for h in view.heads) + "|")
-    lines += ["| " + " | ".join(escape(cell.whole) for cell in row) + " |" for row in view.rows]
-    return "\n".join([*lines, "", escape(view.note)])
+    return [*lines, *("| " + " | ".join(escape(cell.whole) for cell in row) + " |" for row in view.rows)]
 
 
 def _short(group: str) -> str:

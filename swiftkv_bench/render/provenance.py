@@ -9,7 +9,7 @@ from swiftkv_bench.analysis.values import Analysis, RunInfo
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
 from swiftkv_bench.render.wording import ARM, MISSING
-from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.schema.manifest import Manifest, Probe
 
 
@@ -68,31 +68,34 @@ def _plans(run: RunInfo) -> list[str]:
 
 
 def _sides(m: Manifest, number: int) -> TableView:
-    infos = {info.arm: info for info in m.engine_info}
-    columns = [_settings(spec, infos.get(spec.arm)) for spec in m.engines]
-    names = sorted(dict.fromkeys(name for column in columns for name in column), key=_kind_of_setting)
+    versions = {info.arm: info.version for info in m.engine_info}
+    columns = {ARM[spec.arm]: settings(spec, versions.get(spec.arm)) for spec in m.engines}
+    return sides_table(columns, f"sides-{number}", "Both sides")
+
+
+def sides_table(columns: Mapping[str, Mapping[str, str]], key: str, title: str) -> TableView:
+    """Settings side by side, a column a side, and whether they are the same."""
+    names = sorted(dict.fromkeys(name for column in columns.values() for name in column), key=_kind_of_setting)
     rows = []
     for name in names:
-        values = [column.get(name, MISSING) for column in columns]
+        values = [column.get(name, MISSING) for column in columns.values()]
         tone: Tone = "plain" if len(set(values)) > 1 else "quiet"
-        rows.append(
-            (Cell(name), *(Cell(value, tone) for value in values), Cell("differs" if tone == "plain" else "same", tone))
-        )
-    heads = (
-        Head("Setting", align="left"),
-        *(Head(ARM[s.arm], align="left") for s in m.engines),
-        Head("", align="left"),
-    )
+        told = Cell("differs" if tone == "plain" else "same", tone)
+        rows.append((Cell(name), *(Cell(value, tone) for value in values), told))
+    heads = tuple(Head(text, align="left") for text in ("Setting", *columns, "Same?"))
     note = "Options are those given to the engine; everything else is the engine's default."
-    return TableView(f"sides-{number}", "Both sides", heads, tuple(rows), note, wrap=True)
+    return TableView(key, title, heads, tuple(rows), note, wrap=True)
 
 
-def _kind_of_setting(name: str) -> tuple[int, str]:
-    """What the engine is, then its options, then its environment."""
-    return (1, name) if name.startswith("--") else (2, name) if name.isupper() else (0, "")
+def _kind_of_setting(name: str) -> tuple[str, int, str]:
+    """By arm; what the engine is, then its options, then its environment."""
+    prefix, _, last = name.rpartition(": ")
+    kind = 1 if last.startswith("--") else 2 if last.isupper() else 0
+    return (prefix, kind, last if kind else "")
 
 
-def _settings(spec: EngineSpec, info: EngineInfo | None) -> Mapping[str, str]:
+def settings(spec: EngineSpec, version: str | None) -> Mapping[str, str]:
+    """Everything that was set for one arm's engine."""
     found: dict[str, str] = {
         "model": spec.model,
         "revision": spec.revision or MISSING,
@@ -100,7 +103,7 @@ def _settings(spec: EngineSpec, info: EngineInfo | None) -> Mapping[str, str]:
         "configuration hash": spec.model_config_hash or MISSING,
         "tokenizer": spec.tokenizer,
         "engine": {"vllm": "vLLM", "url": spec.url or "a server", "fake": "fake engine"}[spec.kind],
-        "engine version": (info.version if info is not None else None) or MISSING,
+        "engine version": version or MISSING,
         "context, tokens": f"{spec.max_model_len:,}",
     }
     found |= {f"--{name}": _option(value) for name, value in sorted(spec.args.items())}

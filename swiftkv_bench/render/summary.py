@@ -199,7 +199,8 @@ def models(analysis: Analysis) -> str:
 def compared(analysis: Analysis) -> tuple[tuple[str, str], ...]:
     """What was compared, as (name, text): the two sides, what was asked, the load, the machine, the program."""
     run = analysis.runs[0].manifest
-    facts = [(wording.ARM[spec.arm], wording.engine(spec, run)) for spec in run.engines]
+    versions = {info.arm: info.version for info in run.engine_info}
+    facts = [(wording.ARM[spec.arm], wording.engine(spec, versions.get(spec.arm))) for spec in run.engines]
     facts += [("Quality", _asked(part)) for part in analysis.accuracy]
     facts += [("Load", _load(perf)) for perf in analysis.perf if perf.points]
     facts.append(("Machine", wording.machine(run.machine)))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swiftkv_bench.analysis.values import Analysis
+from swiftkv_bench.checks import Severity
 from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, origin_table
 from swiftkv_bench.render.cells import Cell, TableView
 from swiftkv_bench.render.findings import grouped_findings, shortened
@@ -28,7 +29,7 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
     return tuple(t for t in found if t is not None)
 
 
-_STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
+STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
 _TERMINAL = ("load", "limit", "accuracy", "origin")
 
 
@@ -38,23 +39,29 @@ def terminal(analysis: Analysis, console: "Console") -> None:
     from rich.text import Text
 
     console.print(Text(title(analysis), style="bold"))
-    console.print(_facts(compared(analysis)))
+    console.print(facts(compared(analysis)))
     console.print()
-    console.print(_answers(statements(analysis)))
+    console.print(answers(statements(analysis)))
     for view in tables(analysis):
         if view.key in _TERMINAL:
-            console.print(_rich(view))
+            console.print(rich_table(view))
             console.print(Padding(Text(view.note, style="dim"), (0, 0, 1, 1)))
     found = grouped_findings(analysis)
     for g in found:
-        style = {"invalid": "bold red", "warning": "yellow", "note": "dim"}[g.finding.severity]
-        where = f" ({shortened(g.places, 2)})" if g.places else ""
-        console.print(
-            Text.assemble((g.finding.severity, style), f": {g.finding.message}{where} ", (g.finding.next_step, "dim"))
-        )
+        f = g.finding
+        console.print(note_lines(f.severity, f.message, shortened(g.places, 2), f.next_step))
 
 
-def _facts(found: Sequence[tuple[str, str]]) -> "Table":
+def note_lines(severity: Severity, message: str, where: str, next_step: str) -> "Text":
+    """A finding: how much it matters, what was seen, where, what to do."""
+    from rich.text import Text
+
+    style = {"invalid": "bold red", "warning": "yellow", "note": "dim"}[severity]
+    return Text.assemble((severity, style), f": {message}{f' ({where})' if where else ''} ", (next_step, "dim"))
+
+
+def facts(found: Sequence[tuple[str, str]]) -> "Table":
+    """Names on the left, texts on the right."""
     from rich.table import Table
     from rich.text import Text
 
@@ -66,7 +73,7 @@ def _facts(found: Sequence[tuple[str, str]]) -> "Table":
     return grid
 
 
-def _answers(found: Sequence[Statement]) -> "Table":
+def answers(found: Sequence[Statement]) -> "Table":
     """Questions on the left; on the right the answer and what it rests on."""
     from rich.table import Table
     from rich.text import Text
@@ -75,13 +82,14 @@ def _answers(found: Sequence[Statement]) -> "Table":
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
     for s in found:
-        lines = [(s.headline, f"bold {_STYLE[s.tone]}"), *((f"\n{figure.text}", "") for figure in s.figures)]
+        lines = [(s.headline, f"bold {STYLE[s.tone]}"), *((f"\n{figure.text}", "") for figure in s.figures)]
         lines += [(f"\n{s.detail}", "dim")] if s.detail else []
         grid.add_row(s.question, Text.assemble(*lines))
     return grid
 
 
-def _rich(view: TableView) -> "Table":
+def rich_table(view: TableView) -> "Table":
+    """Cells with intervals below their figures."""
     from rich import box
     from rich.table import Table
 
@@ -103,4 +111,4 @@ def _cell(cell: Cell) -> "Text":
     from rich.text import Text
 
     below = [(f"\n{cell.interval}", "dim")] if cell.interval else []
-    return Text.assemble((cell.text, _STYLE[cell.tone]), *below)
+    return Text.assemble((cell.text, STYLE[cell.tone]), *below)

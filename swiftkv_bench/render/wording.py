@@ -101,14 +101,12 @@ def published(value: Published | None) -> str:
     return MISSING if value is None else units.points(value.candidate - value.baseline)
 
 
-def engine(spec: EngineSpec, manifest: Manifest) -> str:
+def engine(spec: EngineSpec, version: str | None) -> str:
     """`meta-llama/Llama-3.1-8B-Instruct (32 layers, hidden size 4,096) on vLLM 0.32.0`."""
-    info = next((i for i in manifest.engine_info if i.arm == spec.arm), None)
-    version = f" {info.version}" if info is not None and info.version else ""
     revision = f" at {spec.revision}" if spec.revision else ""
     kind = {"vllm": "vLLM", "url": f"the server {spec.url}", "fake": "the fake engine"}[spec.kind]
     shape = f" ({dimensions(spec)})" if spec.architecture is not None else ""
-    return f"{model_name(spec)}{revision}{shape} on {kind}{version}"
+    return f"{model_name(spec)}{revision}{shape} on {kind}{f' {version}' if version else ''}"
 
 
 def model_name(spec: EngineSpec) -> str:

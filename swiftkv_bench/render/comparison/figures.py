@@ -1,0 +1,71 @@
+"""Figures of a comparison: a forest plot a part, the limit of each claim on the left, worse to the left."""
+
+from collections.abc import Sequence
+
+from swiftkv_bench import units
+from swiftkv_bench.analysis.values import METRICS
+from swiftkv_bench.regression.comparison import Line, RunComparison
+from swiftkv_bench.render.comparison import lines
+from swiftkv_bench.render.drawing import Figure, open_canvas
+from swiftkv_bench.render.forest import ForestRow, draw_forest
+from swiftkv_bench.render.wording import ARM
+
+MOST_ROWS = 40
+
+
+def figures(found: RunComparison, formats: Sequence[str] = ("svg", "png")) -> tuple[Figure, ...]:
+    """Scores, then figures under load; a part without a line that decides is left out."""
+    drawn = (_figure(found, "accuracy", formats), _figure(found, "performance", formats))
+    return tuple(figure for figure in drawn if figure is not None)
+
+
+def _figure(found: RunComparison, part: str, formats: Sequence[str]) -> Figure | None:
+    families = ("score",) if part == "accuracy" else ("overall", "cell")
+    known = [x for x in found.lines if x.part == part and x.family in families and x.effect is not None]
+    pairs = {(x.candidate_arm, x.reference) for x in known if x.role == "primary"}
+    shown = [x for x in known if (x.candidate_arm, x.reference) in pairs]
+    shown = shown if len(shown) <= MOST_ROWS else [x for x in shown if x.where in ("macro", "all points")]
+    if not shown:
+        return None
+    order = {key: i for i, key in enumerate(METRICS)}
+    shown.sort(key=lambda x: (ARM[x.candidate_arm], order.get(x.metric, 0)))
+    many = len({x.candidate_arm for x in shown}) > 1
+    rows = [_row(line, many, i > 0 and _group(line) != _group(shown[i - 1])) for i, line in enumerate(shown)]
+    with open_canvas(7.4, 0.3 * len(rows) + 1.3) as (canvas, save):
+        if part == "accuracy":
+            label, title = "candidate − reference, percentage points", "Change of scores, with the drop each may have"
+        else:
+            label = "change for the better, %; worse is left of 0"
+            title = "Change under load, with the loss each figure may have"
+        draw_forest(canvas, rows, label, "limit")
+        told = "; ".join(f"{row.name} {lines.change(line)}" for row, line in zip(rows, shown, strict=True))
+        return save(
+            f"{part}_change", formats, title,
+            f"Bars: one-sided {units.percent(found.policy.confidence, 0)} bounds. PASS: the bar lies right of the "
+            "limit. FAIL: left of it, also after the correction. INCONCLUSIVE: it spans it or a check forbids a claim.",
+            told,
+        )  # fmt: skip
+
+
+def _row(line: Line, many: bool, apart: bool) -> ForestRow:
+    name = lines.name(line) + (f", {ARM[line.candidate_arm]}" if many else "")
+    ends = [] if line.bounds is None else sorted(_better(line, x) for x in (line.bounds.low, line.bounds.high))
+    return ForestRow(
+        name=f"{name[:1].upper()}{name[1:]}, n {line.n:,}",
+        value=_better(line, line.effect or 0.0),
+        thick=(ends[0], ends[1]) if ends else None,
+        thin=None,
+        limit=_better(line, line.limit),
+        verdict=line.verdict,
+        apart=apart,
+    )
+
+
+def _group(line: Line) -> tuple[str, str]:
+    return line.candidate_arm, line.metric
+
+
+def _better(line: Line, found: float) -> float:
+    """On an axis where worse is left: points, or per cent."""
+    change = (found - 1 if line.scale == "ratio" else found) * 100
+    return change if line.worse == "lower" else -change

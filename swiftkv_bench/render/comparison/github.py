@@ -1,0 +1,66 @@
+"""What GitHub Actions shows beside a run: annotations as workflow commands, and the job's summary."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.regression.comparison import Line, RunComparison
+from swiftkv_bench.render.comparison import lines
+from swiftkv_bench.render.comparison.comment import comment
+from swiftkv_bench.render.comparison.summary import headline
+from swiftkv_bench.stats.verdicts import Verdict
+
+MOST = 10
+"""GitHub shows ten annotations of a kind a step and drops the rest."""
+
+
+def on_github(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a GitHub Actions runner reads our output."""
+    return environment.get("GITHUB_ACTIONS") == "true"
+
+
+def annotations(found: RunComparison) -> Iterator[str]:
+    """`::error` for every claim that fails, `::warning` for every one that is not decided; the last tells the rest."""
+    label = f"{found.candidate.label} against {found.baseline.label}"
+    for command, every in (("error", lines.failed(found)), ("warning", lines.undecided(found))):
+        shown = every if len(every) <= MOST else every[: MOST - 1]
+        yield from (_command(command, _title(line), f"{lines.sentence(line)} ({label})") for line in shown)
+        if len(every) > len(shown):
+            rest = len(every) - len(shown)
+            yield _command(command, "More of the same", f"{rest} more claims; the job's summary names them. ({label})")
+    if found.verdicts.overall is Verdict.PASS:
+        yield _command("notice", "swiftkv-bench: PASS", f"{headline(found)} ({label})")
+
+
+def write_summary(found: RunComparison, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Appends the comment to the job's summary; None where there is none.
+
+    Raises:
+        InputError: the file that the variable names cannot be written.
+    """
+    target = environment.get("GITHUB_STEP_SUMMARY")
+    if not target:
+        return None
+    try:
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(comment(found) + "\n")
+    except OSError as e:
+        raise InputError(f"cannot append to GITHUB_STEP_SUMMARY {target}: {e.strerror}; unset the variable") from e
+    return Path(target)
+
+
+def _title(line: Line) -> str:
+    return f"swiftkv-bench: {line.verdict.value}: {lines.name(line)}"
+
+
+def _command(command: str, title: str, text: str) -> str:
+    return f"::{command} title={_property(title)}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
