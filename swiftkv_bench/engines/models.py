@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from swiftkv_bench.embedded.checkpoint import ensure_pair
-from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
+from swiftkv_bench.engines.word_tokenizer import write_word_tokenizer
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import ModelSource
@@ -40,7 +40,7 @@ def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
         pair = ensure_pair(cache)
         return _local(pair.baseline if source.builtin == "baseline" else pair.swiftkv, where)
     if source.config is not None:
-        return _local(_config_only(source.config, cache), where)
+        return _local(_config_only(source.config, cache, where), where)
     name = str(source.model)
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -101,13 +101,16 @@ def _local(folder: Path, where: str) -> ResolvedModel:
     )
 
 
-def _config_only(config: dict[str, object], cache: Path) -> Path:
-    """A folder with config.json and a byte-level tokenizer, for engines started with dummy weights."""
-    folder = cache / f"config-only-{content_hash(config)}"
+def _config_only(config: dict[str, object], cache: Path, where: str) -> Path:
+    """A folder with config.json and a tokenizer of words, for engines started with dummy weights."""
+    folder = cache / f"config-only-words-{content_hash(config)}"
     if not (folder / "config.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         length = config.get("max_position_embeddings")
-        write_tokenizer(folder, tokenizer_json([]), length if isinstance(length, int) else 131072)
+        words = config.get("vocab_size")
+        if not isinstance(words, int):
+            raise InputError(f"{where}: config has no vocab_size; give the whole config.json of the model")
+        write_word_tokenizer(folder, words, length if isinstance(length, int) else 131072)
         # Written last: its presence means the folder is whole.
         (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
     return folder

@@ -127,7 +127,7 @@ def test_a_config_only_model_gets_a_folder_with_a_tokenizer(tmp_path: Path) -> N
     model = resolve(source, tmp_path, "test")
     assert json.loads((Path(model.model) / "config.json").read_text()) == source.config
     assert resolve(source, tmp_path, "test") == model
-    assert vocabulary(model.tokenizer) == ((5, 261),)
+    assert vocabulary(model.tokenizer) == ((0, 128256),)
 
 
 def test_vocabulary_leaves_special_tokens_out(tmp_path: Path) -> None:
