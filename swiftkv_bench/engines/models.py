@@ -1,6 +1,7 @@
 """Turns the source of a model into what an engine can be started with: a hub id or a local folder."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def _local(folder: Path, where: str) -> ResolvedModel:
 
 def _config_only(config: dict[str, object], cache: Path, where: str) -> Path:
     """A folder with config.json and a tokenizer of words, for engines started with dummy weights."""
-    folder = cache / f"config-only-words-{content_hash(config)}"
+    name = re.sub(r"[^\w.-]+", "-", where.replace(".yaml", ""))
+    folder = cache / f"{name}-{content_hash(config)[:8]}"
     if not (folder / "config.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         length = config.get("max_position_embeddings")
