@@ -145,7 +145,7 @@ def compare(
     from lm_eval.models.openai_completions import LocalCompletionsAPI
 
     suite = load_suite(str(SUITE))
-    plan = plan_accuracy(suite, ["baseline"], folder=SUITE)
+    plan = plan_accuracy(suite, ["baseline"], file=SUITE / "suite.yaml")
     [column] = [c for c in suite.columns if c.name == name]
     column_tasks = load_column(plan, column, arguments.data_dir)
     prompter, chosen = Prompter(str(model)), sample(column_tasks, limit, 0)

@@ -267,7 +267,7 @@ def accuracy_plan(
     return suites.plan_accuracy(
         suite,
         [config.spec.arm for config in engines],
-        folder=suites.suite_folder(suite.name),
+        file=suites.selected_file(accuracy.suites, defaults.suite),
         limit=defaults.limit if accuracy.limit is None else accuracy.limit,
         seed=seed,
         repeat_baseline=accuracy.repeat_baseline,

@@ -33,6 +33,9 @@ CONCURRENCY = 64
 """Items in flight for each engine: enough to fill its batches, few enough to keep shots of one subject together."""
 
 
+NO_DATA = "data not present"
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Columns of a plan with their data; made before any engine starts.
@@ -59,10 +62,10 @@ def prepare_accuracy(plan: AccuracyPlan, data_dir: Path | None, observer: Observ
         try:
             loaded.append(load_column(plan, column, data_dir))
         except MissingDataError as e:
-            missing[column.name] = str(e)
+            missing[column.name] = f"{NO_DATA}: {e}"
     observer.finish("data")
     if not loaded:
-        raise InputError("; ".join(dict.fromkeys(missing.values())))
+        raise InputError("; ".join(dict.fromkeys(reason.removeprefix(f"{NO_DATA}: ") for reason in missing.values())))
     for name, reason in missing.items():
         observer.note(f"column {name} is not run: {reason}")
     return Prepared(plan, tuple(loaded), missing)

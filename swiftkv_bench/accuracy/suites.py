@@ -5,6 +5,8 @@ Leaves the building of tasks to ``tasks``. Imports no lm_eval.
 
 import hashlib
 import importlib.util
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ LM_EVAL_PREFIX = "lm_eval:"
 """A task file that starts with this lies among lm-eval's own tasks."""
 
 DEFAULT_SUITE = "paper"
+SUITE_FILE = "suite.yaml"
 
 
 def suites_dir() -> Path:
@@ -34,20 +37,19 @@ def available_suites() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in suites_dir().glob("*/suite.yaml")))
 
 
-def suite_folder(name_or_path: str) -> Path:
-    """Folder of a shipped suite, or of a suite given as a folder or as its suite.yaml.
+def suite_file(name_or_path: str) -> Path:
+    """File of a shipped suite by its name, of one's own by its path or by a folder that holds a suite.yaml.
 
     Raises:
         InputError: there is no such suite.
     """
-    shipped = suites_dir() / name_or_path
     given = Path(name_or_path)
-    for folder in (shipped, given, given.parent if given.name == "suite.yaml" else given):
-        if (folder / "suite.yaml").is_file():
-            return folder
+    for path in (suites_dir() / name_or_path / SUITE_FILE, given / SUITE_FILE, given):
+        if path.is_file():
+            return path
     raise InputError(
         f"--suite {name_or_path}: no such suite; shipped are {', '.join(available_suites())}, "
-        f"or give a folder that holds a suite.yaml"
+        f"or give a YAML file or a folder that holds a {SUITE_FILE}"
     )
 
 
@@ -57,17 +59,20 @@ def load_suite(name_or_path: str) -> AccuracySuite:
     Raises:
         InputError: it is not there, is no YAML, or says something a suite may not say.
     """
-    path = suite_folder(name_or_path) / "suite.yaml"
+    path = suite_file(name_or_path)
     try:
         suite = AccuracySuite.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as e:
-        raise InputError(f"{path} is not valid YAML: {e}") from e
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
     except ValidationError as e:
         first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']} (found {first['input']!r})") from e
-    if suite.name != path.parent.name:
-        raise InputError(f"{path}: name: {suite.name!r} must equal the folder name {path.parent.name!r}")
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        found = repr(first["input"])
+        shown = found if len(found) <= 60 else f"{found[:60]}…"
+        raise InputError(f"{path}: {where}: {first['msg']} (found {shown})") from e
+    own_name = path.parent.name if path.name == SUITE_FILE else path.stem
+    if suite.name != own_name:
+        raise InputError(f"{path}: name: {suite.name!r} must be {own_name!r}, as the file or its folder is called")
     if len({column.name for column in suite.columns}) != len(suite.columns):
         raise InputError(f"{path}: columns: two columns have the same name")
     return suite
@@ -101,11 +106,20 @@ def select_columns(requested: Sequence[str], default: str = DEFAULT_SUITE) -> Ac
     return suite.model_copy(update={"columns": tuple(c for c in suite.columns if c.name in names)})
 
 
+def selected_file(requested: Sequence[str], default: str = DEFAULT_SUITE) -> Path:
+    """File of the suite that `select_columns` takes columns from.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    return suite_file(_resolve(requested[0], default)[0] if requested else default)
+
+
 def plan_accuracy(
     suite: AccuracySuite,
     arms: Sequence[Arm],
     *,
-    folder: Path,
+    file: Path,
     limit: int | None = None,
     seed: int = 0,
     repeat_baseline: bool = False,
@@ -114,7 +128,7 @@ def plan_accuracy(
     """What an accuracy run asks. Reads the suite's files for their hash, nothing else.
 
     Args:
-        folder: where the suite lies, from `suite_folder`.
+        file: the suite's file, from `suite_file`.
 
     Raises:
         InputError: a limit below 1, or a repeated baseline without a baseline arm.
@@ -125,8 +139,8 @@ def plan_accuracy(
         raise InputError("--repeat-baseline needs the baseline among the arms; add it with --arms")
     return AccuracyPlan(
         suite=suite.name,
-        suite_hash=suite_hash(suite, folder),
-        source=None if folder == suites_dir() / suite.name else str(folder.resolve()),
+        suite_hash=suite_hash(suite, file),
+        source=None if file == suites_dir() / suite.name / SUITE_FILE else str(file.resolve()),
         protocol=suite.protocol,
         published=suite.published,
         max_gen_tokens=suite.max_gen_tokens,
@@ -140,12 +154,19 @@ def plan_accuracy(
     )
 
 
-def suite_hash(suite: AccuracySuite, folder: Path) -> str:
-    """Content hash of a suite, of every file beside it and of every lm-eval task folder it draws on."""
-    own = [path for path in folder.rglob("*") if path.is_file() and path.suffix in {".yaml", ".py", ".jinja"}]
+def suite_hash(suite: AccuracySuite, file: Path) -> str:
+    """Content hash of a suite, of every file of its own and of every lm-eval task folder it draws on.
+
+    A suite.yaml owns its folder; a file of another name owns the task files and functions that it names.
+    """
+    folder = file.parent
+    if file.name == SUITE_FILE:
+        own = [path for path in folder.rglob("*") if path.is_file() and path.suffix in {".yaml", ".py", ".jinja"}]
+    else:
+        own = sorted({path for column in suite.columns for path in _named_files(column, folder)})
     digests = {f"suite/{path.relative_to(folder)}": _digest(path) for path in own}
-    for file in _lm_eval_files(suite.columns, own):
-        task_folder = (lm_eval_tasks_dir() / file).parent
+    for name in _lm_eval_files(suite.columns, own):
+        task_folder = (lm_eval_tasks_dir() / name).parent
         for path in sorted(task_folder.iterdir()):
             if path.is_file():
                 digests[f"lm_eval/{path.relative_to(lm_eval_tasks_dir())}"] = _digest(path)
@@ -167,11 +188,13 @@ def lm_eval_tasks_dir() -> Path:
 def _resolve(request: str, default: str) -> tuple[str, str | None]:
     """Suite and column of one request; the column is None for a whole suite."""
     head, colon, column = request.partition(":")
-    if colon and not Path(request).exists():
+    if colon and not _is_suite(Path(request)):
         _require_column(load_suite(head), column, request)
         return head, column
-    if request in available_suites() or Path(request).exists():
+    if request in available_suites() or _is_suite(Path(request)):
         return request, None
+    if request.endswith((".yaml", ".yml")):
+        return str(suite_file(request)), None
     for suite_name in dict.fromkeys((default, DEFAULT_SUITE)):
         if any(c.name == request for c in load_suite(suite_name).columns):
             return suite_name, request
@@ -180,6 +203,28 @@ def _resolve(request: str, default: str) -> tuple[str, str | None]:
         f"--suite {request}: neither a suite ({', '.join(available_suites())}) nor a column of suite {default} "
         f"({', '.join(names)})"
     )
+
+
+def _is_suite(path: Path) -> bool:
+    return path.is_file() or (path / SUITE_FILE).is_file()
+
+
+def _named_files(column: Column, folder: Path) -> set[Path]:
+    """Task files of a column that lie with its suite, those they include, and the modules of their functions."""
+    wanted = [column.file.replace("{subset}", subset) for subset in column.subsets or ("",)]
+    found: set[Path] = set()
+    while wanted:
+        name = wanted.pop()
+        path = folder / name
+        if name.startswith(LM_EVAL_PREFIX) or path in found or not path.is_file():
+            continue
+        found.add(path)
+        for include in _includes(path):
+            shipped = include.startswith(LM_EVAL_PREFIX)
+            wanted.append(include if shipped else os.path.normpath(Path(name).parent / include))
+        modules = re.findall(r"!function\s+([\w.]+)\.\w+", path.read_text())
+        found |= {m for m in (path.parent / f"{module.replace('.', '/')}.py" for module in modules) if m.is_file()}
+    return found
 
 
 def _require_column(suite: AccuracySuite, column: str, request: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftkv_bench.accuracy.data import load_from_hub, load_local, local_copy
-from swiftkv_bench.accuracy.suites import LM_EVAL_PREFIX, lm_eval_tasks_dir, suite_folder
+from swiftkv_bench.accuracy.suites import LM_EVAL_PREFIX, lm_eval_tasks_dir, suite_file
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column
 from swiftkv_bench.schema.base import content_hash
@@ -41,7 +41,7 @@ def load_column(plan: AccuracyPlan, column: Column, data_dir: Path | None) -> Co
         MissingDataError: data are not at hand.
         InputError: a task file is missing, or the data are not the whole task.
     """
-    folder = suite_folder(plan.source or plan.suite)
+    folder = suite_file(plan.source or plan.suite).parent
     tasks: dict[str, Any] = {}
     hashes: dict[str, str] = {}
     for subset in column.subsets or (None,):

@@ -1,16 +1,18 @@
 """A recorded run checked by other code: stock lm-eval computes a sample of its items again from the weights.
 
 lm-eval's ``hf`` class runs the model with transformers and PyTorch, so nothing but the prompts and the weights is
-shared with the engine. Needs PyTorch and the package accelerate (lm-eval's extra ``hf``).
+shared with the engine. transformers does not know SwiftKV models; for these the class is given this package's
+plain forward (``swiftkv.transformers_model``), which computes every layer for every token, so that an engine which
+skips rows it must not cannot agree. Needs PyTorch and the package accelerate.
 """
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from swiftkv_bench.accuracy.items import Item, build_items, score
+from swiftkv_bench.accuracy.items import Continuation, Generation, Item, build_items, score
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.run import Prepared
 from swiftkv_bench.accuracy.tasks import ColumnTasks
@@ -20,109 +22,182 @@ from swiftkv_bench.schema.accuracy import ItemRecord
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.store import Run
 
+LEAST_ITEMS = 2
+"""Items of a column that are computed again however small the share."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What an arm's items are computed from.
+
+    Attributes:
+        model: hub id or folder.
+        skipping: a SwiftKV checkpoint, which transformers alone cannot load.
+        dtype: torch's name of the type to compute in, or `auto`.
+    """
+
+    model: str
+    tokenizer: str
+    max_model_len: int
+    skipping: bool = False
+    revision: str | None = None
+    device: str = "cpu"
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True)
+class ItemAgreement:
+    """One item computed again.
+
+    Attributes:
+        recorded, computed: its score in the run, and by the second computation.
+        difference_nat: largest difference of two log-likelihoods; None for generated text.
+        same_text: whether the texts are equal, special tokens and broken characters left out; None for log-likelihoods.
+    """
+
+    task: str
+    doc_id: int
+    recorded: float
+    computed: float
+    difference_nat: float | None
+    same_text: bool | None
+
+    @property
+    def same_score(self) -> bool:
+        """Equal but for rounding."""
+        return abs(self.recorded - self.computed) < 1e-3
+
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the second computation of a column agrees with the recorded one.
+    """How far the second computation of a column agrees with the recorded one, item by item.
 
     Attributes:
-        items: items computed again.
-        same_score: of these, items with the same score.
-        largest_difference_nat: between two log-likelihoods; None for generated text.
-        same_text: items with the same text, special tokens and broken characters left out; None for log-likelihoods.
-        differing: doc ids per task whose score differs.
+        of: items recorded.
     """
 
+    arm: Arm
     column: str
-    items: int
-    same_score: int
-    largest_difference_nat: float | None
-    same_text: int | None
-    differing: tuple[tuple[str, int], ...]
+    title: str
+    of: int
+    items: tuple[ItemAgreement, ...]
+
+    @property
+    def same_score(self) -> int:
+        """Items with the same score."""
+        return sum(item.same_score for item in self.items)
+
+    @property
+    def same_text(self) -> int | None:
+        """Items with the same text; None for log-likelihoods."""
+        known = [item.same_text for item in self.items if item.same_text is not None]
+        return sum(known) if known else None
+
+    @property
+    def largest_difference_nat(self) -> float | None:
+        """Between two log-likelihoods of any item; None for generated text."""
+        return max((i.difference_nat for i in self.items if i.difference_nat is not None), default=None)
 
 
 def verify_run(
-    run: Run, prepared: Prepared, arm: Arm, model: str, observer: Observer, *, share: float = 0.01, device: str = "cpu",
-    dtype: str = "auto", max_model_len: int,
-) -> list[Agreement]:  # fmt: skip
+    run: Run, prepared: Prepared, arm: Arm, weights: Weights, observer: Observer, *, share: float = 0.01
+) -> list[Agreement]:
     """Computes a sample of an arm's items again, the same sample every time; at least 2 items a column.
 
     Args:
-        model: weights that transformers can load.
         share: share of each column's items.
 
     Raises:
-        InputError: transformers cannot load the model, or a recorded prompt cannot be made again.
+        InputError: the weights cannot be loaded, or a recorded prompt cannot be made again.
     """
-    recorded = [record for record in run.items() if record.arm == arm and record.repeat == 0]
-    language_model, prompter = _hf(model, device, dtype, max_model_len), Prompter(model)
+    recorded: dict[str, list[ItemRecord]] = {}
+    for record in run.items():
+        if record.arm == arm and record.repeat == 0:
+            recorded.setdefault(record.column, []).append(record)
+    columns = [c for c in prepared.columns if c.column.name in recorded]
+    if not columns:
+        raise InputError(f"{run.path} holds no items of arm {arm}")
+    observer.progress("verify", f"loading {weights.model}")
+    language_model, prompter = _hf(weights), Prompter(weights.tokenizer, weights.revision)
     found = []
-    for column_tasks in prepared.columns:
-        records = [record for record in recorded if record.column == column_tasks.column.name]
+    for column_tasks in columns:
+        records = recorded[column_tasks.column.name]
         chosen = _sampled(records, share)
-        if chosen:
-            observer.progress("verify", f"{column_tasks.column.title}: {len(chosen)} items by lm-eval's hf class")
-            items = build_items(
-                column_tasks, [(r.task, r.doc_id) for r in chosen], prompter, max_model_len=max_model_len,
-                max_gen_tokens=prepared.plan.max_gen_tokens,
-            )  # fmt: skip
-            found.append(_agreement(column_tasks, items, chosen, language_model, prompter))
+        items = build_items(
+            column_tasks, [(r.task, r.doc_id) for r in chosen], prompter, max_model_len=weights.max_model_len,
+            max_gen_tokens=prepared.plan.max_gen_tokens,
+        )  # fmt: skip
+        by_key = {(r.task, r.doc_id): r for r in chosen}
+        agreements = []
+        for done, item in enumerate(items):
+            observer.progress("verify", f"{column_tasks.column.title} on {arm}", done, len(items))
+            agreements.append(_again(column_tasks, item, by_key[item.key], language_model, prompter))
+        column = column_tasks.column
+        found.append(Agreement(arm, column.name, column.title, len(records), tuple(agreements)))
     observer.finish("verify")
     return found
 
 
 def _sampled(records: Sequence[ItemRecord], share: float) -> list[ItemRecord]:
-    count = min(len(records), max(2, round(share * len(records))))
+    count = min(len(records), max(LEAST_ITEMS, round(share * len(records))))
     return sorted(records, key=lambda r: hashlib.sha256(f"verify:{r.task}:{r.doc_id}".encode()).digest())[:count]
 
 
-def _hf(model: str, device: str, dtype: str, max_model_len: int) -> Any:
+def _hf(weights: Weights) -> Any:
+    """lm-eval's `hf` class over the weights."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     try:
         from lm_eval.models.huggingface import HFLM
     except ImportError as e:
-        raise InputError(f"verify needs PyTorch and accelerate ({e}); install them into this environment") from e
-    name = Path(model).name if Path(model).exists() else model
+        raise InputError(f"verify needs PyTorch and accelerate ({e}); install swiftkv-bench[verify]") from e
+    from transformers import PreTrainedTokenizerFast
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    common = {"batch_size": 1, "max_length": weights.max_model_len, "add_bos_token": False, "device": weights.device}
     try:
-        return HFLM(
-            pretrained=model, device=device, dtype=dtype, batch_size=1, max_length=max_model_len, add_bos_token=False
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(weights.tokenizer, revision=weights.revision or "main")
+        if not weights.skipping:
+            return HFLM(
+                pretrained=weights.model, tokenizer=tokenizer, revision=weights.revision or "main",
+                dtype=weights.dtype, **common,
+            )  # fmt: skip
+        from swiftkv_bench.swiftkv.transformers_model import load
+
+        network = load(weights.model, weights.revision, weights.device, weights.dtype)
+        return HFLM(pretrained=network, tokenizer=tokenizer, **common)
+    except (OSError, ValueError, RuntimeError, AssertionError) as e:
+        raise InputError(
+            f"the weights {weights.model} cannot be loaded on {weights.device}: {str(e).splitlines()[0]}; "
+            f"name others with --model, or another --device"
+        ) from e
+
+
+def _again(
+    column_tasks: ColumnTasks, item: Item, record: ItemRecord, language_model: Any, prompter: Prompter
+) -> ItemAgreement:
+    if record.prompt_hash != item.prompt_hash:
+        raise InputError(
+            f"the prompt of {item.task}/{item.doc_id} is not the recorded one: the data, the suite or the tokenizer "
+            f"changed since the run"
         )
-    except (OSError, ValueError) as e:
-        raise InputError(f"transformers cannot load {name}: {str(e).splitlines()[0]}; verify the baseline arm") from e
-
-
-def _agreement(
-    column_tasks: ColumnTasks,
-    items: Sequence[Item],
-    records: Sequence[ItemRecord],
-    language_model: Any,
-    prompter: Prompter,
-) -> Agreement:
-    by_key = {(r.task, r.doc_id): r for r in records}
-    same_score, same_text, worst, differing, generated = 0, 0, 0.0, [], False
-    for item in items:
-        record = by_key[item.key]
-        if record.prompt_hash != item.prompt_hash:
-            raise InputError(
-                f"the prompt of {item.task}/{item.doc_id} is not the recorded one; was another tokenizer used?"
-            )
-        generated = item.instances[0].request_type == "generate_until"
-        responses = [_compute(language_model, item, i) for i in range(len(item.questions))]
-        [scored] = score(column_tasks.tasks[item.task], column_tasks.column, [item], [responses])
-        if abs(scored.metrics[column_tasks.column.metric] - record.score) < 1e-3:
-            same_score += 1
-        else:
-            differing.append(item.key)
-        if generated:
-            same_text += _comparable(responses[0], prompter) == _comparable(record.responses[0], prompter)
-        else:
-            worst = max([worst, *(abs(a[0] - b[0]) for a, b in zip(responses, record.responses, strict=True))])
-    return Agreement(
-        column=column_tasks.column.name,
-        items=len(items),
-        same_score=same_score,
-        largest_difference_nat=None if generated else worst,
-        same_text=same_text if generated else None,
-        differing=tuple(differing),
+    column = column_tasks.column
+    language_model.add_bos_token = column.add_bos and not column.chat_template
+    responses = [_compute(language_model, item, i) for i in range(len(item.questions))]
+    [scored] = score(column_tasks.tasks[item.task], column, [item], [responses])
+    generated = isinstance(item.questions[0], Generation)
+    differences = [] if generated else [abs(a[0] - b[0]) for a, b in zip(responses, record.responses, strict=True)]
+    same_text = None
+    if generated:
+        same_text = _comparable(responses[0], prompter) == _comparable(record.responses[0], prompter)
+    return ItemAgreement(
+        task=item.task,
+        doc_id=item.doc_id,
+        recorded=record.score,
+        computed=scored.metrics[column.metric],
+        difference_nat=max(differences, default=None),
+        same_text=same_text,
     )
 
 
@@ -136,11 +211,22 @@ def _comparable(text: str, prompter: Prompter) -> str:
 
 
 def _compute(language_model: Any, item: Item, i: int) -> Any:
-    """One response by lm-eval's model class; log-likelihoods from the very token ids that the engine was sent."""
+    """One response by lm-eval's model class; log-likelihoods from the very token ids that the engine was sent.
+
+    Raises:
+        InputError: lm-eval's class would generate from other tokens than the engine did.
+    """
     question, instance = item.questions[i], item.instances[i]
-    if instance.request_type == "generate_until":
-        [text] = language_model.generate_until([instance], disable_tqdm=True)
-        return text
-    request = (("", ""), list(question.context), list(question.tokens))  # type: ignore[union-attr]
-    [(value, is_greedy)] = language_model._loglikelihood_tokens([request], disable_tqdm=True)
-    return float(value), bool(is_greedy)
+    if isinstance(question, Continuation):
+        request = (("", ""), list(question.context), list(question.tokens))
+        [(value, is_greedy)] = language_model._loglikelihood_tokens([request], disable_tqdm=True)
+        return float(value), bool(is_greedy)
+    from lm_eval.api.instance import Instance
+
+    context, options = instance.args
+    wanted = {**options, "max_gen_toks": question.max_tokens, "until": list(question.stop)}
+    if tuple(language_model.tok_encode(context)[-len(question.prompt) :]) != question.prompt:
+        raise InputError(f"lm-eval's hf class makes other tokens of the prompt of {item.task}/{item.doc_id}")
+    again = Instance(request_type="generate_until", doc=item.document, arguments=(context, wanted), idx=0)
+    [text] = language_model.generate_until([again], disable_tqdm=True)
+    return text

@@ -1,6 +1,6 @@
 """From recorded items to columns: scores, paired differences, verdicts, and the items worth reading."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,8 @@ def analyse_accuracy(
         columns.append(result)
         findings += found
     columns = corrected(columns)
-    macro = _macro(columns, plan, published.get(MACRO))
+    guessing = {f.column for f in findings if f.code == "chance-level"}
+    macro = _macro(columns, plan, published.get(MACRO), guessing)
     findings += _present(_unjudged_average(macro))
     shown, total, flips = _shown(plan, answers, items)
     analysis = AccuracyAnalysis(
@@ -119,8 +120,13 @@ def _column_arm(column: Column, arm: Arm, answered: Answers | None, statuses: Se
     )
 
 
-def _macro(columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Published | None) -> Macro | None:
-    """Over the columns that every arm answered; None below two. Published only when it is over the same columns."""
+def _macro(
+    columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Published | None, guessing: Set[str | None]
+) -> Macro | None:
+    """Over the columns that every arm answered; None below two. Published only when it is over the same columns.
+
+    A column that is guessed cannot lose, so an average that holds one makes no claim about weights.
+    """
     whole = [c for c in columns if all(a.score is not None for a in c.arms.values())]
     if len(whole) < 2:
         return None
@@ -133,6 +139,7 @@ def _macro(columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Publi
         if delta is not None:
             verdict = None if kind == "noise" or early else non_inferiority(delta, plan.macro_margin)
             comparisons[kind] = Comparison(kind, delta, verdict)
+    comparisons = withheld(comparisons, guessing=any(c.column.name in guessing for c in whole), noise=None)
     same = {c.column.name for c in whole if c.published is not None} == {c.column.name for c in columns}
     return Macro(tuple(c.column.name for c in whole), scores, comparisons, published if same else None)
 

@@ -49,12 +49,15 @@ def check_unparsed(column: str, arm: Arm, n: int, unparsed: int, reference: int)
 
 
 def check_chance(column: str, chance: float | None, scores: Sequence[Score]) -> Finding | None:
-    """Every arm scores no better than guessing, so that a difference between them means nothing."""
-    if chance is None or not scores:
+    """Every arm scores no better than guessing, so that a difference between them means nothing.
+
+    Args:
+        chance: expected score of guessing; None counts as 0, for a column whose answers cannot be guessed.
+    """
+    if not scores or any(s.interval is None or s.interval.low > (chance or 0.0) for s in scores):
         return None
-    if any(s.interval is None or s.interval.low > chance for s in scores):
-        return None
-    text = f"No arm is better than guessing ({percent(chance, 0)}): a model that knows nothing cannot lose quality."
+    known = f"No arm is better than guessing ({percent(chance, 0)})" if chance else "No arm gets an answer right"
+    text = f"{known}: a model that knows nothing cannot lose quality."
     step = "Use trained weights, or more items; the verdict on this column says nothing."
     return Finding("chance-level", "warning", text, step, column=column)
 

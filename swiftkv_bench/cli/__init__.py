@@ -19,6 +19,7 @@ from swiftkv_bench.cli.export import command as export
 from swiftkv_bench.cli.history import command as history
 from swiftkv_bench.cli.perf import command as perf
 from swiftkv_bench.cli.report import command as report
+from swiftkv_bench.cli.verify import command as verify
 from swiftkv_bench.errors import EXIT_INTERRUPTED, SwiftKVBenchError
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ app.command("export")(export)
 app.command("compare")(compare)
 app.add_typer(baseline, name="baseline")
 app.command("history")(history)
+app.command("verify")(verify)
 app.command("doctor")(doctor)
 
 

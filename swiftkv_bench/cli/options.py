@@ -40,6 +40,9 @@ class EngineFlags:
     swiftkv_model: Annotated[str | None, _engine("--swiftkv-model", text="SwiftKV model: hub id or folder.")] = None
     baseline_url: Annotated[str | None, _engine(text="Attach to this baseline server.")] = None
     swiftkv_url: Annotated[str | None, _engine("--swiftkv-url", text="Attach to this SwiftKV server.")] = None
+    swiftkv_full_url: Annotated[
+        str | None, _engine("--swiftkv-full-url", text="Attach to this server of SwiftKV weights without skipping.")
+    ] = None
     tokenizer: Annotated[str | None, _engine(text="Tokenizer: hub id or folder. Default: the model's.")] = None
     max_model_len: Annotated[int | None, _engine(text="Context length, tokens. Default: the profile's.", min=1)] = None
     engine_arg: Annotated[list[str] | None, _engine(text="Option of both engines, NAME=VALUE; repeatable.")] = None
@@ -82,6 +85,7 @@ class EngineFlags:
             swiftkv=self._side("swiftkv"),
             args=parse_options(self.engine_arg or [], "--engine-arg"),
             env=parse_env(self.engine_env or [], "--engine-env"),
+            swiftkv_full_url=self.swiftkv_full_url,
             tokenizer=self.tokenizer,
             max_model_len=self.max_model_len,
             start_timeout_s=self.start_timeout,

@@ -1,7 +1,7 @@
 """From a profile and the command line to the resolved configuration of every arm's engine."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from swiftkv_bench import redaction
@@ -38,6 +38,7 @@ class EngineOptions:
     swiftkv: SideOptions = SideOptions()
     args: Mapping[str, OptionValue] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    swiftkv_full_url: str | None = None
     tokenizer: str | None = None
     max_model_len: int | None = None
     start_timeout_s: float = 1800.0
@@ -78,6 +79,8 @@ def build(config: EngineConfig, log: Path, scratch: Path) -> Engine:
 def _one(profile: Profile, arm: Arm, options: EngineOptions, cache: Path) -> EngineConfig:
     base = arm == "baseline"
     side = options.baseline if base else options.swiftkv
+    if arm == "swiftkv-full":
+        side = replace(side, url=_full_url(options))
     source = profile.baseline if base else profile.swiftkv
     where = f"{profile.name}.yaml:{'baseline' if base else 'swiftkv'}"
     if side.model is not None:
@@ -91,6 +94,20 @@ def _one(profile: Profile, arm: Arm, options: EngineOptions, cache: Path) -> Eng
     )
     spec = spec.model_copy(update={"env": redaction.redact_mapping(env)})
     return EngineConfig(spec, secret, options.start_timeout_s, options.api_key)
+
+
+def _full_url(options: EngineOptions) -> str | None:
+    """Where the same weights are served without skipping; None when the engine is this program's own.
+
+    Raises:
+        InputError: only the skipping server is known.
+    """
+    if options.swiftkv.url is not None and options.swiftkv_full_url is None:
+        raise InputError(
+            "--arms all with --swiftkv-url needs a second server of the same weights that skips nothing; "
+            "give it with --swiftkv-full-url"
+        )
+    return options.swiftkv_full_url
 
 
 def _owned(

@@ -48,10 +48,19 @@ def _accuracy_row(c: ColumnResult, with_published: bool) -> tuple[Cell, ...]:
         row.append(Cell(MISSING if score is None else f"{score * 100:.2f}"))
     row += _comparison_cells(total, c.column.margin)
     if total is None:
-        row[-2] = Cell("not run", "quiet")
+        row[-2] = Cell(_absence(c), "quiet")
     if with_published:
         row.append(Cell(wording.published(c.published), "quiet"))
     return tuple(row)
+
+
+def _absence(c: ColumnResult) -> str:
+    """Why a column has no comparison, in a few words: `not run: data not present`."""
+    arm = next((a for a in c.arms.values() if a.score is None), None)
+    if arm is None:
+        return MISSING
+    cause = "" if arm.reason is None else arm.reason.split(": ")[0].split(";")[0]
+    return f"{arm.status}: {cause}" if 0 < len(cause) <= 40 else arm.status
 
 
 def _macro_row(macro: Macro, with_published: bool) -> tuple[Cell, ...]:

@@ -87,7 +87,7 @@ class AccuracyPlan(Record):
     kind: Literal["accuracy"] = "accuracy"
     suite: str = Field(description="suite name")
     suite_hash: str = Field(description="content hash of the suite and every task it uses")
-    source: str | None = Field(None, description="folder of a suite of the user's own; None for a shipped one")
+    source: str | None = Field(None, description="file of a suite of the user's own; None for a shipped one")
     protocol: str = Field("", description="as the suite says")
     published: str | None = Field(None, description="as the suite says")
     max_gen_tokens: int = Field(1024, description="as the suite says", gt=0)

@@ -4,22 +4,23 @@ Owns the model type ``llama_swiftkv``: installing this package, or putting a fol
 ``PYTHONPATH``, lets ``vllm serve`` load such a checkpoint. Imports nothing of the harness but ``errors``, so
 it also works where the harness's own dependencies are not installed.
 
-==============  =====================================================================================
-``options``     what ``--additional-config`` may say
-``compat``      the only file that knows vLLM versions
-``preflight``   refusals at start, one sentence each
-``config``      the Hugging Face config class
-``rows``        which rows of a batch run the second half (pure, numpy)
-``tracker``     the logits processor that learns what each request needs
-``backend``     attention over K/V written before, and its metadata builder
-``layers``      later layers and their joint K/V projection
-``graphs``      static inputs for the second half's CUDA graphs
-``model``       the two compiled halves and what happens between them
-``weights``     checkpoint names to parameters
-``counters``    what a client reads at ``/metrics``
-``forced``      a logits processor that makes an engine emit given tokens, to score them
-``staging``     a folder that gives any interpreter the entry points
-==============  =====================================================================================
+======================  =============================================================================
+``options``             what ``--additional-config`` may say
+``compat``              the only file that knows vLLM versions
+``preflight``           refusals at start, one sentence each
+``config``              the Hugging Face config class
+``rows``                which rows of a batch run the second half (pure, numpy)
+``tracker``             the logits processor that learns what each request needs
+``backend``             attention over K/V written before, and its metadata builder
+``layers``              later layers and their joint K/V projection
+``graphs``              static inputs for the second half's CUDA graphs
+``model``               the two compiled halves and what happens between them
+``weights``             checkpoint names to parameters
+``counters``            what a client reads at ``/metrics``
+``forced``              a logits processor that makes an engine emit given tokens, to score them
+``staging``             a folder that gives any interpreter the entry points
+``transformers_model``  the same weights for ``transformers``, every layer for every token; no vLLM
+======================  =============================================================================
 """
 
 __all__ = ["register"]

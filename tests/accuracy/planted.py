@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-FAULT = "SkipsPromptRows"
+FAULT = "SkipsManyRows"
 
 
 def register() -> None:

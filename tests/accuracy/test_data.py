@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from swiftkv_bench.accuracy.data import MissingDataError, load_local, local_copy, split_files
-from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_folder
+from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.tasks import load_column
 from swiftkv_bench.errors import InputError
 
@@ -54,7 +54,7 @@ def test_a_data_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 def test_half_a_data_set_is_an_error(hellaswag_data: Path) -> None:
     suite = load_suite("paper")
-    plan = plan_accuracy(suite, ["baseline"], folder=suite_folder("paper"))
+    plan = plan_accuracy(suite, ["baseline"], file=suite_file("paper"))
     with pytest.raises(InputError, match="hellaswag of suite paper has 10042 documents, but its data hold 12"):
         load_column(plan, suite.columns[2], hellaswag_data)
 
@@ -62,7 +62,7 @@ def test_half_a_data_set_is_an_error(hellaswag_data: Path) -> None:
 @pytest.mark.parametrize(("field", "value"), [("metric", "bleu"), ("filter", "loose")])
 def test_a_metric_or_filter_that_the_task_has_not_is_an_error(hellaswag_data: Path, field: str, value: str) -> None:
     suite = load_suite("paper")
-    plan = plan_accuracy(suite, ["baseline"], folder=suite_folder("paper"))
+    plan = plan_accuracy(suite, ["baseline"], file=suite_file("paper"))
     column = suite.columns[2].model_copy(update={field: value, "documents": 12})
     with pytest.raises(InputError, match=f"column hellaswag: {field}: '{value}' is none of"):
         load_column(plan, column, hellaswag_data)
@@ -70,7 +70,7 @@ def test_a_metric_or_filter_that_the_task_has_not_is_an_error(hellaswag_data: Pa
 
 def test_the_hash_of_a_task_follows_its_documents(hellaswag_data: Path, tmp_path: Path) -> None:
     suite = load_suite("paper")
-    plan = plan_accuracy(suite, ["baseline"], folder=suite_folder("paper"))
+    plan = plan_accuracy(suite, ["baseline"], file=suite_file("paper"))
     column = suite.columns[2].model_copy(update={"documents": 12})
     first = load_column(plan, column, hellaswag_data).hashes
     assert load_column(plan, column, hellaswag_data).hashes == first

@@ -7,7 +7,7 @@ import pytest
 from swiftkv_bench.accuracy.encoding import Encoder
 from swiftkv_bench.accuracy.items import build_items, in_parts, sample
 from swiftkv_bench.accuracy.prompts import Prompter
-from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_folder
+from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
 from swiftkv_bench.embedded.architecture import BEGIN_OF_TEXT
 from swiftkv_bench.embedded.columns import MINI_COLUMNS, evaluation_segments, segments_text
@@ -26,7 +26,7 @@ def prompter(tmp_path_factory: pytest.TempPathFactory) -> Prompter:
 def _mini(name: str) -> ColumnTasks:
     suite = load_suite("mini")
     [column] = [c for c in suite.columns if c.name == name]
-    return load_column(plan_accuracy(suite, ["baseline"], folder=suite_folder("mini")), column, None)
+    return load_column(plan_accuracy(suite, ["baseline"], file=suite_file("mini")), column, None)
 
 
 @pytest.mark.parametrize("name", MINI_COLUMNS)
@@ -121,12 +121,12 @@ def test_special_tokens_are_left_out_for_reading(prompter: Prompter) -> None:
 
 def test_a_task_file_outside_reads_its_data(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    mini = suite_folder("mini")
+    mini = suite_file("mini")
     for name in ("data.py", "_generated.yaml", "mini_arc.yaml"):
         (tmp_path / "mine" / name).write_text((mini / name).read_text().replace("documents: 500", "documents: 9"))
     text = (mini / "suite.yaml").read_text().replace("name: mini\n", "name: mine\n", 1)
     text = text[: text.index("  - name: mini_winogrande")].replace("documents: 500", "documents: 9")
     (tmp_path / "mine" / "suite.yaml").write_text(text)
     suite = load_suite(str(tmp_path / "mine"))
-    plan = plan_accuracy(suite, ["baseline"], folder=tmp_path / "mine")
+    plan = plan_accuracy(suite, ["baseline"], file=tmp_path / "mine" / "suite.yaml")
     assert len(load_column(plan, suite.columns[0], None).tasks["mini_arc"].task_docs) == 9

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from swiftkv_bench.accuracy.items import Item, build_items, score
-from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_folder
+from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "goldens" / "paper_prompts.json").read_text())
@@ -37,7 +37,7 @@ class MessagePrompter:
 def _column_tasks(task: str, data: Path) -> ColumnTasks:
     """The column of a task, reduced to that task."""
     suite = load_suite("paper")
-    plan = plan_accuracy(suite, ["baseline"], folder=suite_folder("paper"))
+    plan = plan_accuracy(suite, ["baseline"], file=suite_file("paper"))
     for column in suite.columns:
         if task == column.task:
             documents = 12 if column.name == "hellaswag" else column.documents

@@ -14,7 +14,7 @@ import pytest
 from swiftkv_bench.accuracy.looks import Scores
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import prepare_accuracy, run_accuracy
-from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, suite_folder
+from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, suite_file
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.embedded.vocabulary import task_words
@@ -39,7 +39,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _plan(*columns: str, limit: int = LIMIT, **more: Any) -> AccuracyPlan:
     suite = select_columns(columns or COLUMNS)
-    return plan_accuracy(suite, more.pop("arms", ("baseline",)), folder=suite_folder(suite.name), limit=limit, **more)
+    return plan_accuracy(suite, more.pop("arms", ("baseline",)), file=suite_file(suite.name), limit=limit, **more)
 
 
 def _target(engine: ToyEngine, tokenizer: Path, key: str = "engine", max_model_len: int = 16384) -> Target:

@@ -10,7 +10,8 @@ from swiftkv_bench.accuracy.suites import (
     load_suite,
     plan_accuracy,
     select_columns,
-    suite_folder,
+    selected_file,
+    suite_file,
     suite_hash,
     suites_dir,
 )
@@ -40,7 +41,7 @@ def test_mmlu_has_57_subjects_and_14042_documents(name: str) -> None:
 def test_every_task_file_of_a_suite_is_readable(name: str) -> None:
     for column in load_suite(name).columns:
         for subset in column.subsets or ("",):
-            config = task_config(column.file.replace("{subset}", subset), suite_folder(name))
+            config = task_config(column.file.replace("{subset}", subset), suite_file(name).parent)
             assert config["output_type"] in {"generate_until", "multiple_choice"}
 
 
@@ -77,6 +78,7 @@ def test_a_bare_column_is_looked_up_in_the_default_suite_first() -> None:
         (["nonsense"], r"--suite nonsense: neither a suite \(llama3, mini, paper\) nor a column of suite paper"),
         (["paper:nonsense"], "suite paper has the columns arc_challenge, winogrande"),
         (["nonsense:mmlu"], "--suite nonsense: no such suite"),
+        (["absent.yaml"], "--suite absent.yaml: no such suite; shipped are llama3, mini, paper, or give a YAML file"),
         (["mmlu", "llama3:gsm8k"], "rows of different suites never meet in one table"),
     ],
 )
@@ -95,27 +97,72 @@ def _copy(tmp_path: Path) -> Path:
 def test_a_suite_of_ones_own_is_given_as_a_folder(tmp_path: Path) -> None:
     folder = _copy(tmp_path)
     suite = select_columns([str(folder)])
-    plan = plan_accuracy(suite, ["baseline"], folder=suite_folder(str(folder)))
-    assert (suite.name, plan.suite, plan.source) == ("mine", "mine", str(folder))
+    plan = plan_accuracy(suite, ["baseline"], file=suite_file(str(folder)))
+    assert (suite.name, plan.suite, plan.source) == ("mine", "mine", str(folder / "suite.yaml"))
+
+
+OWN = """
+name: mine
+description: One column.
+protocol: a test
+columns:
+  - {name: arc, title: ARC, task: arc, file: tasks/arc.yaml, metric: exact_match, filter: multi_choice,
+     num_fewshot: 0, chat_template: true, documents: 1172}
+"""
+
+
+def _own_file(tmp_path: Path) -> Path:
+    """A suite of one file beside other things, with a task that includes another and takes a function."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "arc.yaml").write_text("include: base.yaml\nprocess_docs: !function own.same\n")
+    shutil.copy(suites_dir() / "paper" / "arc_challenge.yaml", tmp_path / "tasks" / "base.yaml")
+    (tmp_path / "tasks" / "own.py").write_text("def same(docs):\n    return docs\n")
+    (tmp_path / "mine.yaml").write_text(OWN)
+    return tmp_path / "mine.yaml"
+
+
+def test_a_suite_of_ones_own_is_given_as_a_file(tmp_path: Path) -> None:
+    file = _own_file(tmp_path)
+    for request in (str(file), f"{file}:arc"):
+        suite, chosen = select_columns([request]), selected_file([request])
+        assert (suite.name, [c.name for c in suite.columns], chosen) == ("mine", ["arc"], file)
+    assert plan_accuracy(suite, ["baseline"], file=chosen).source == str(file)
+
+
+@pytest.mark.parametrize("name", ["arc.yaml", "base.yaml", "own.py"])
+def test_the_hash_of_a_suite_file_follows_what_it_names_and_nothing_else(tmp_path: Path, name: str) -> None:
+    file = _own_file(tmp_path)
+    suite = load_suite(str(file))
+    before = suite_hash(suite, file)
+    (tmp_path / "unrelated.yaml").write_text("a: 1\n")
+    assert suite_hash(suite, file) == before
+    (tmp_path / "tasks" / name).write_text((tmp_path / "tasks" / name).read_text() + "\n# a remark\n")
+    assert suite_hash(suite, file) != before
+
+
+def test_a_folder_of_a_columns_name_does_not_hide_the_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mmlu").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert [c.name for c in select_columns(["mmlu"]).columns] == ["mmlu"]
 
 
 def test_a_shipped_suite_has_no_source() -> None:
-    assert plan_accuracy(load_suite("paper"), ["baseline"], folder=suite_folder("paper")).source is None
+    assert plan_accuracy(load_suite("paper"), ["baseline"], file=suite_file("paper")).source is None
 
 
 def test_the_hash_follows_every_file_of_a_suite(tmp_path: Path) -> None:
     folder = _copy(tmp_path)
     suite = load_suite(str(folder))
-    before = suite_hash(suite, folder)
-    assert suite_hash(suite, folder) == before
+    before = suite_hash(suite, folder / "suite.yaml")
+    assert suite_hash(suite, folder / "suite.yaml") == before
     (folder / "gsm8k.yaml").write_text((folder / "gsm8k.yaml").read_text() + "\n# a remark\n")
-    assert suite_hash(suite, folder) != before
+    assert suite_hash(suite, folder / "suite.yaml") != before
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("name: paper", "name: other", "must equal the folder name"),
+        ("name: paper", "name: other", r"name: 'other' must be 'paper'"),
         ("documents: 1172", "documents: 0", r"columns\.0\.documents: .*greater than 0.*found 0"),
         ("metric: acc_norm", "metrics: acc_norm", r"columns\.2\."),
         ("name: winogrande", "name: arc_challenge", "two columns have the same name"),
@@ -132,19 +179,19 @@ def test_a_wrong_suite_file_is_an_error_with_its_place(tmp_path: Path, old: str,
 
 def test_a_limit_below_one_is_refused() -> None:
     with pytest.raises(InputError, match="--limit 0"):
-        plan_accuracy(load_suite("paper"), ["baseline"], folder=suite_folder("paper"), limit=0)
+        plan_accuracy(load_suite("paper"), ["baseline"], file=suite_file("paper"), limit=0)
 
 
 def test_a_repeated_baseline_needs_a_baseline() -> None:
     with pytest.raises(InputError, match="--repeat-baseline"):
-        plan_accuracy(load_suite("paper"), ["swiftkv"], folder=suite_folder("paper"), repeat_baseline=True)
+        plan_accuracy(load_suite("paper"), ["swiftkv"], file=suite_file("paper"), repeat_baseline=True)
 
 
 def test_own_task_files_merge_mappings_and_lm_evals_replace_them() -> None:
-    own = task_config("gsm8k.yaml", suite_folder("paper"))
-    upstream = task_config("lm_eval:llama3/instruct/gsm8k/gsm8k.yaml", suite_folder("paper"))
+    own = task_config("gsm8k.yaml", suite_file("paper").parent)
+    upstream = task_config("lm_eval:llama3/instruct/gsm8k/gsm8k.yaml", suite_file("paper").parent)
     assert own["fewshot_config"]["samples"] == upstream["fewshot_config"]["samples"]
     assert own["fewshot_config"]["doc_to_target"] == " {{target}}"
     assert upstream["generation_kwargs"]["until"] == []
     with pytest.raises(InputError, match="no such file"):
-        task_config("absent.yaml", suite_folder("paper"))
+        task_config("absent.yaml", suite_file("paper").parent)

@@ -1,6 +1,13 @@
 """Scoring on real vLLM engines: against prompt logprobs, against PyTorch by stock lm-eval, and with a fault."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,16 +16,18 @@ from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import Prepared, prepare_accuracy, run_accuracy
 from swiftkv_bench.accuracy.scoring import Abilities, answer_questions, loglikelihood
-from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_folder
+from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.target import Target
-from swiftkv_bench.accuracy.verify import verify_run
+from swiftkv_bench.accuracy.verify import Weights, verify_run
+from swiftkv_bench.analysis import analyse
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.probes import probe_engine
-from swiftkv_bench.engines.vllm_server import vllm_server
+from swiftkv_bench.engines.vllm_server import vllm_server, with_mode
 from swiftkv_bench.observer import Silent
-from swiftkv_bench.schema.engine import EngineInfo, EngineSpec, OptionValue
-from swiftkv_bench.store import Run, cache_dir
+from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
+from swiftkv_bench.stats.verdicts import Verdict
+from swiftkv_bench.store import Run, cache_dir, open_run
 from tests.accuracy.planted import FAULT, stage
 from tests.accuracy.test_scoring import QUESTIONS
 
@@ -34,21 +43,26 @@ ENV = {
     "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
 }  # fmt: skip
 COLUMNS = ("mini_arc", "mini_winogrande", "mini_truthfulqa")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineSpec]:
+    """`baseline`, `full` (SwiftKV weights, nothing skipped) and `faulty` (skips rows it must not)."""
     pair = ensure_pair(cache_dir())
     common = {"kind": "vllm", "max_model_len": CONTEXT, "tokenizer": str(pair.baseline)}
     overrides = f'{{"architectures": ["{FAULT}"]}}'
     env = ENV | {"PYTHONPATH": stage(tmp_path_factory.mktemp("planted"))}
+    swiftkv = common | {"model": str(pair.swiftkv)}
     return {
         "baseline": EngineSpec.model_validate(
             common | {"arm": "baseline", "model": str(pair.baseline), "args": ARGS, "env": ENV}
         ),
+        "full": EngineSpec.model_validate(
+            swiftkv | {"arm": "swiftkv-full", "args": with_mode(ARGS, "full"), "env": ENV}
+        ),
         "faulty": EngineSpec.model_validate(
-            common | {"arm": "swiftkv", "model": str(pair.swiftkv), "args": ARGS | {"hf-overrides": overrides}}
-            | {"env": env}
+            swiftkv | {"arm": "swiftkv", "args": with_mode(ARGS, "skip") | {"hf-overrides": overrides}, "env": env}
         ),
     }  # fmt: skip
 
@@ -57,7 +71,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineSpec]:
 def engines(specs: dict[str, EngineSpec], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, EngineInfo]]:
     folder = tmp_path_factory.mktemp("engines")
     servers = {
-        name: vllm_server(spec, folder / f"{name}.log", folder / name, secret_env={}, start_timeout_s=300)
+        name: vllm_server(spec, folder / f"{name}.log", folder / name, secret_env={}, start_timeout_s=600)
         for name, spec in specs.items()
     }
     try:
@@ -73,12 +87,10 @@ def _target(info: EngineInfo, spec: EngineSpec) -> Target:
     return Target(info.base_url, info.served_model, spec.tokenizer, "engine", CONTEXT)
 
 
-def _prepared() -> Prepared:
+def _prepared(arm: Arm = "baseline") -> Prepared:
     suite = load_suite("mini")
     columns = tuple(c for c in suite.columns if c.name in COLUMNS)
-    plan = plan_accuracy(
-        suite.model_copy(update={"columns": columns}), ["baseline"], folder=suite_folder("mini"), limit=8
-    )
+    plan = plan_accuracy(suite.model_copy(update={"columns": columns}), ["baseline"], file=suite_file("mini"), limit=8)
     return prepare_accuracy(plan, None, Silent())
 
 
@@ -106,13 +118,17 @@ def test_a_run_is_complete_and_says_how_it_scored(recorded: Run) -> None:
     }
 
 
-def test_stock_lm_eval_on_the_weights_agrees_with_the_engine(recorded: Run, specs: dict[str, EngineSpec]) -> None:
+@pytest.mark.parametrize("name", ["baseline", "full"])
+def test_stock_lm_eval_on_the_weights_agrees_with_the_engine(
+    name: str, engines: dict[str, EngineInfo], specs: dict[str, EngineSpec], tmp_path: Path
+) -> None:
     pytest.importorskip("accelerate")
-    found = verify_run(
-        recorded, _prepared(), "baseline", specs["baseline"].model, Silent(), share=0.25, dtype="float32",
-        max_model_len=CONTEXT,
-    )  # fmt: skip
-    assert [(a.column, a.items, a.same_score, a.same_text) for a in found] == [
+    spec = specs[name]
+    prepared = _prepared(spec.arm)
+    run_accuracy(prepared, {spec.arm: _target(engines[name], spec)}, tmp_path, Silent())
+    weights = Weights(spec.model, spec.tokenizer, CONTEXT, skipping=spec.arm != "baseline", dtype="float32")
+    found = verify_run(Run(tmp_path), prepared, spec.arm, weights, Silent(), share=0.25)
+    assert [(a.column, len(a.items), a.same_score, a.same_text) for a in found] == [
         ("mini_arc", 2, 2, 2), ("mini_winogrande", 2, 2, None), ("mini_truthfulqa", 2, 2, None),
     ]  # fmt: skip
     assert all(a.largest_difference_nat < 1e-3 for a in found if a.largest_difference_nat is not None)
@@ -154,3 +170,40 @@ def test_an_engine_that_skips_rows_it_must_not_is_found_out(
     [honesty] = [p for p in probes if p.name == "prompt logprobs"]
     assert honesty.status == "fail"
     assert honesty.data["largest_difference_nat"] > 0.5
+
+
+def _command(engines: dict[str, EngineInfo], specs: dict[str, EngineSpec], run: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "swiftkv_bench", "accuracy", "--tokenizer", specs["baseline"].tokenizer,
+        "--baseline-url", engines["baseline"].base_url, "--swiftkv-url", engines["faulty"].base_url,
+        "--swiftkv-full-url", engines["full"].base_url, "--max-model-len", str(CONTEXT), "--out", str(run), *more,
+    ]  # fmt: skip
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_a_planted_fault_is_the_engines_not_the_models(
+    engines: dict[str, EngineInfo], specs: dict[str, EngineSpec], tmp_path: Path
+) -> None:
+    """Killed with -9 on its way and resumed, by the command line, on real engines."""
+    run = tmp_path / "run"
+    suites = [f"--suite=mini:{column}" for column in ("mini_arc", "mini_mmlu", "mini_winogrande")]
+    command = _command(engines, specs, run, *suites, "--limit", "60", "--arms", "all", "--repeat-baseline")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
+        while _lines(run / "items.jsonl") < 100 and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 0
+    items = list(Run(run).items())
+    assert len(items) == len({(i.arm, i.repeat, i.column, i.doc_id) for i in items}) == 4 * 3 * 60
+    for arm in ("baseline", "swiftkv", "swiftkv-full"):
+        keys = [json.loads(line)[0] for line in (run / "journal" / f"{arm}.jsonl").read_text().splitlines()]
+        assert len(keys) == len(set(keys))
+    [accuracy] = analyse(open_run(run)).accuracy
+    assert accuracy.verdicts["engine"] is Verdict.FAIL
+    assert accuracy.verdicts["model"] is not Verdict.FAIL
+    assert all(c.comparisons["noise"].delta.discordance == 0 for c in accuracy.columns)

@@ -59,6 +59,7 @@ class ToyEngine:
         authorization: headers of that name, as they came.
         reply: text of a generation, from its prompt.
         requests: bodies answered so far.
+        max_model_len: context length it claims, tokens.
     """
 
     ways: frozenset[str] = ALL_WAYS
@@ -76,6 +77,7 @@ class ToyEngine:
     metrics: Callable[["ToyEngine"], str] = lambda _: ""
     authorization: list[str | None] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    max_model_len: int = 16384
 
     def __enter__(self) -> Self:
         engine = self
@@ -84,7 +86,13 @@ class ToyEngine:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                self._send(engine.metrics(engine).encode())
+                if self.path.endswith("/v1/models"):
+                    served = {"id": "toy", "max_model_len": engine.max_model_len}
+                    self._send(json.dumps({"data": [served]}).encode())
+                elif self.path.endswith("/version"):
+                    self._send(b'{"version": "0"}')
+                else:
+                    self._send(engine.metrics(engine).encode())
 
             def do_POST(self) -> None:
                 engine.authorization.append(self.headers["Authorization"])
@@ -93,6 +101,9 @@ class ToyEngine:
                 if engine.holds_after is not None and len(engine.requests) >= engine.holds_after:
                     engine.holding.set()
                     engine.release.wait()
+                    if _gone(self.connection):
+                        self.close_connection = True
+                        return
                 with engine._lock:
                     alive = engine.dies_after is None or len(engine.requests) < engine.dies_after
                     if alive:
@@ -176,3 +187,13 @@ class ToyEngine:
             top.append({f"token_id:{t}": row[t] for t in shown})
             context.append(token)
         return {"tokens": tokens, "token_logprobs": values, "top_logprobs": top}
+
+
+def _gone(connection: socket.socket) -> bool:
+    """Whether the other end was closed."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

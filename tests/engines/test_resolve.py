@@ -2,6 +2,7 @@
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,15 @@ def test_a_model_folder_that_is_not_there_is_named_with_its_flag(tmp_path: Path)
 def test_a_context_above_the_models_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--max-model-len 999999 is above the 16384 tokens"):
         resolve_engines(load_profile("embedded"), ("baseline",), EngineOptions(max_model_len=999999), tmp_path)
+
+
+def test_all_layers_are_another_server_than_the_skipping_one(tmp_path: Path) -> None:
+    options = EngineOptions(swiftkv=SideOptions(url="http://127.0.0.1:1"), tokenizer="t")
+    with pytest.raises(InputError, match="give it with --swiftkv-full-url"):
+        resolve_engines(load_profile("embedded"), ("swiftkv", "swiftkv-full"), options, tmp_path)
+    both = replace(options, swiftkv_full_url="http://127.0.0.1:2")
+    found = resolve_engines(load_profile("embedded"), ("swiftkv", "swiftkv-full"), both, tmp_path)
+    assert [config.spec.url for config in found] == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
 
 
 def test_an_attached_server_needs_a_tokenizer(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from swiftkv_bench.swiftkv.backend import SelectedRows
 from swiftkv_bench.swiftkv.model import LlamaSwiftKVForCausalLM, LlamaSwiftKVModel
 from swiftkv_bench.swiftkv.tracker import tracker_of
 
-__all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsPromptRows", "WrongLayer"]
+__all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsManyRows", "SkipsPromptRows", "WrongLayer"]
 
 
 class _UnfinishedRows(LlamaSwiftKVModel):
@@ -59,6 +59,18 @@ class SkipsDecodeRows(LlamaSwiftKVForCausalLM):
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self.model.__class__ = _DroppedRow
+
+
+class _UnfinishedAndDroppedRows(_UnfinishedRows, _DroppedRow):
+    pass
+
+
+class SkipsManyRows(SkipsPromptRows):
+    """Both: neither notices that prompt logprobs are wanted nor runs the first row of a mixed batch to the end."""
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.model.__class__ = _UnfinishedAndDroppedRows
 
 
 class WrongLayer(LlamaSwiftKVForCausalLM):

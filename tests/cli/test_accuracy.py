@@ -1,0 +1,154 @@
+"""`swiftkv-bench accuracy` as a process: killed and resumed, suites of one's own, absent data."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from swiftkv_bench.accuracy.records import read_statuses
+from swiftkv_bench.cli import app
+from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
+from swiftkv_bench.embedded.vocabulary import task_words
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.accuracy import ItemRecord
+from swiftkv_bench.store import Run
+from tests.accuracy.toy_engine import ToyEngine
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 12
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    write_tokenizer(folder, tokenizer_json(task_words()), 16384)
+    return folder
+
+
+def _start(arguments: Sequence[str], folder: Path, **env: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "swiftkv_bench", "accuracy", *arguments], cwd=folder, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"} | env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _finish(arguments: Sequence[str], folder: Path) -> tuple[int, str, str]:
+    with _start(arguments, folder) as process:
+        out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def _engines(baseline: ToyEngine, swiftkv: ToyEngine, tokenizer: Path) -> list[str]:
+    return ["--baseline-url", baseline.url, "--swiftkv-url", swiftkv.url, "--tokenizer", str(tokenizer)]
+
+
+def _asked(engine: ToyEngine) -> Counter[str]:
+    """Requests for the items' texts so far: those of the probes have no stop strings."""
+    return Counter(json.dumps(body) for body in engine.requests if "stop" in body)
+
+
+def _content(run: Path) -> dict[tuple[str, str, int], ItemRecord]:
+    return {(r.arm, r.task, r.doc_id): r for r in Run(run).items()}
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def _wait_until_journal_holds(run: Path, engines: dict[str, ToyEngine]) -> None:
+    """Until every text that an engine sent is on disk."""
+    deadline = time.monotonic() + 60
+    while any(_lines(run / "journal" / f"{arm}.jsonl") < _asked(e).total() for arm, e in engines.items()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_killed_twice_and_resumed_by_the_same_command(tokenizer: Path, tmp_path: Path) -> None:
+    suites = ["--suite", "mini:mini_arc", "--suite", "mini:mini_winogrande", "--limit", str(LIMIT)]
+    run = tmp_path / "run"
+    with ToyEngine(holds_after=9) as baseline, ToyEngine() as swiftkv:
+        engines = {"baseline": baseline, "swiftkv": swiftkv}
+        command = [*suites, *_engines(baseline, swiftkv, tokenizer), "--out", str(run)]
+        totals = []
+        for _ in range(2):
+            with _start(command, tmp_path) as process:
+                assert baseline.holding.wait(120)
+                _wait_until_journal_holds(run, engines)
+                totals.append(_asked(baseline).total())
+                os.kill(process.pid, signal.SIGKILL)
+            baseline.holds_after = len(baseline.requests) + 7
+            baseline.holding.clear()
+            baseline.release.set()
+            baseline.release.clear()
+        baseline.holds_after = None
+        baseline.release.set()
+        assert totals[0] < totals[1] < LIMIT
+        code, out, _ = _finish(command, tmp_path)
+        # Every text that reached the client before it died was on disk, so nothing was asked twice.
+        assert [max(_asked(engine).values()) for engine in engines.values()] == [1, 1]
+        assert code == 0
+        assert "report: " in out
+    with ToyEngine() as baseline, ToyEngine() as swiftkv:
+        whole = tmp_path / "whole"
+        command = [*suites, *_engines(baseline, swiftkv, tokenizer), "--out", str(whole)]
+        assert _finish(command, tmp_path)[0] == 0
+    assert _content(run) == _content(whole)
+    assert len(list(Run(run).items())) == len(_content(whole)) == 4 * LIMIT
+    assert {(s.arm, s.column): s.status for s in read_statuses(run)} == {
+        (arm, column): "complete" for arm in engines for column in ("mini_arc", "mini_winogrande")
+    }
+    keys = [json.loads(line)[0] for line in (run / "journal" / "baseline.jsonl").read_text().splitlines()]
+    assert len(keys) == len(set(keys))
+
+
+def _refusal(*arguments: str) -> str:
+    """The sentence a command ends with before any engine is asked."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert isinstance(result.exception, InputError), result.output
+    assert result.exception.exit_code == 2
+    text = str(result.exception)
+    assert "\n" not in text
+    return text
+
+
+URLS = ("--baseline-url", "http://127.0.0.1:1", "--swiftkv-url", "http://127.0.0.1:1")
+
+
+def test_no_data_and_no_network_name_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    text = _refusal("accuracy", "--suite", "paper:winogrande", *URLS, "--tokenizer", "t")
+    assert "winogrande is not here and there is no network" in text
+    assert text.endswith("give a folder that holds a copy of the repository as allenai/winogrande/ with --data-dir")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name: [", r"mine.yaml is not valid YAML: .*line 1"),
+        ("just words", r"mine.yaml: the file: Input should be .*found 'just words'"),
+        (
+            "name: mine\ndescription: d\nprotocol: p\ncolumns:\n  - {name: a}",
+            r"mine.yaml: columns.0.title: Field required",
+        ),
+        ("name: other\ndescription: d\nprotocol: p\ncolumns: []", "name: 'other' must be 'mine'"),
+    ],
+)
+def test_a_wrong_suite_file_is_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    file = str(tmp_path / "mine.yaml")
+    assert re.search(message, _refusal("accuracy", "--suite", file, *URLS, "--tokenizer", "t"))
+
+
+def test_verify_says_what_it_cannot_use(tmp_path: Path) -> None:
+    assert _refusal("verify", str(tmp_path / "gone")).startswith("there is no run folder")
