@@ -11,10 +11,10 @@ from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.render.browser import PACKED_BYTES, browser
 from swiftkv_bench.render.drawing import Figure
 from swiftkv_bench.render.export import export_points, summary_json
+from swiftkv_bench.render.figures import figures
 from swiftkv_bench.render.findings import MEANING, grouped_findings
 from swiftkv_bench.render.markdown import markdown
 from swiftkv_bench.render.page import TERMS, page_table, page_tables, picture, render
-from swiftkv_bench.render.plots import figures
 from swiftkv_bench.render.provenance import commands, provenance
 from swiftkv_bench.render.publication import comma_separated, latex
 from swiftkv_bench.render.summary import compared, models, statements, title

@@ -6,7 +6,7 @@ import pytest
 
 from swiftkv_bench.analysis import Analysis, analyse_all
 from swiftkv_bench.render.drawing import Figure
-from swiftkv_bench.render.plots import figures
+from swiftkv_bench.render.figures import figures
 from swiftkv_bench.schema.engine import Arm
 from tests.synthetic import accuracy_run, load_run
 

@@ -6,7 +6,8 @@ import pytest
 
 from swiftkv_bench.analysis import Analysis
 from swiftkv_bench.render.drawing import COLOUR, MARKER, PAPER, Figure
-from swiftkv_bench.render.plots import figures, latency
+from swiftkv_bench.render.figures import figures
+from swiftkv_bench.render.figures.latency import latency
 
 HEADS = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
 

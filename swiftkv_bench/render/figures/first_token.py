@@ -1,0 +1,76 @@
+"""Where the time to the first token goes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from swiftkv_bench import units
+from swiftkv_bench.analysis.values import Breakdown, PerfAnalysis, PointResult
+from swiftkv_bench.render import wording
+from swiftkv_bench.render.drawing import COLOUR, INK, Figure, open_canvas
+from swiftkv_bench.render.figures.marks import count_text, unpaced
+from swiftkv_bench.render.wording import ARM
+from swiftkv_bench.schema.engine import Arm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PARTS = (("queue_s", "queue", 0.35), ("prefill_s", "prefill", 1.0), ("rest_s", "rest", 0.12))
+_Row = tuple[PointResult, Arm, Breakdown]
+
+
+def first_token(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
+    """A bar an arm and point, in parts of the slower arm's; None without server counters."""
+    rows: list[_Row] = [
+        (p, arm, a.breakdown)
+        for p in perf.points
+        for arm, a in p.arms.items()
+        if a.breakdown is not None and a.breakdown.ttft_s > 0 and not unpaced(p)
+    ]
+    if not rows:
+        return None
+    with open_canvas(6.8, 0.25 * len(rows) + 1.4) as (canvas, save):
+        from matplotlib.patches import Patch
+
+        ax = canvas.subplots()
+        places = _bars(ax, rows)
+        names = [
+            f"{wording.length(p.point.input_len)} in, {wording.load(p.point.arrivals)}, {ARM[arm]}"
+            for p, arm, _ in rows
+        ]
+        canvas.legend(
+            handles=[Patch(facecolor=INK, alpha=shade, edgecolor=INK, label=name) for _, name, shade in _PARTS],
+            loc="outside upper left", ncols=3,
+        )  # fmt: skip
+        ax.set_ylim(places[0] - 0.7, places[-1] + 0.7)
+        ax.set_yticks(places, names)
+        ax.invert_yaxis()
+        ax.set_xlim(0, 115)
+        ax.set_xticks(range(0, 101, 25))
+        ax.set_xlabel("Mean TTFT, % of the slower arm's at the same load")
+        ax.grid(visible=False, axis="y")
+        return save(
+            "first_token", formats, "Where the first token's time goes",
+            "Queue and prefill are the server's counters; rest is network, tokenising and sending. At the "
+            "bar's end: mean TTFT.",
+            "; ".join(f"{n}: {units.duration(split.ttft_s)}" for n, (_, _, split) in zip(names, rows, strict=True)),
+            count_text([p for p, _, _ in rows]),
+        )  # fmt: skip
+
+
+def _bars(ax: "Axes", rows: Sequence[_Row]) -> list[float]:
+    """Draws them; returns their places."""
+    slowest: dict[str, float] = {}
+    for p, _, split in rows:
+        slowest[p.point.point_id] = max(slowest.get(p.point.point_id, 0.0), split.ttft_s)
+    previous, at, places = None, 0.0, []
+    for p, arm, split in rows:
+        at += 1.0 if p is previous or previous is None else 1.6
+        previous = p
+        places.append(at)
+        left = 0.0
+        for name, _, shade in _PARTS:
+            share = max(0.0, getattr(split, name)) / slowest[p.point.point_id] * 100
+            ax.barh(at, share, 0.86, left=left, color=COLOUR[arm], alpha=shade, edgecolor=COLOUR[arm], linewidth=0.7)
+            left += share
+        ax.annotate(units.duration(split.ttft_s), (left, at), xytext=(5, 0), textcoords="offset points", va="center")
+    return places

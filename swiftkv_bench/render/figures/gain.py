@@ -1,0 +1,86 @@
+"""Gain against input length, with its band and what arithmetic allows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointResult
+from swiftkv_bench.render import wording
+from swiftkv_bench.render.drawing import COLOUR, FIRST, INK, Figure, legend, open_canvas
+from swiftkv_bench.render.figures.marks import (
+    BOUND_LINE,
+    band,
+    count_text,
+    input_tokens,
+    paced_by_length,
+    sent,
+    tick,
+    unpaced,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class _Series:
+    """A gain and how it is drawn; line and marker tell them apart in grey."""
+
+    key: str
+    bound: Literal["throughput", "ttft"]
+    of: str
+    colour: str
+    marker: str
+    line: Any
+    bound_line: Any
+
+
+_SERIES = (
+    _Series("total_throughput", "throughput", "whole requests", COLOUR["swiftkv"], "s", "-", BOUND_LINE),
+    _Series("ttft_mean_s", "ttft", "prompt", FIRST, "D", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5))),
+)
+
+
+def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
+    """Where the server set the pace, else at the lowest rate of each input length; None without a gain to show."""
+    points = sorted((p for p in perf.points if unpaced(p)), key=input_tokens)
+    if not any(p.gains for p in points):
+        compared = [[p for p in here if "ttft_mean_s" in p.gains] for here in paced_by_length(perf.points).values()]
+        points = [here[0] for here in compared if here]
+    if not points:
+        return None
+    with open_canvas(max(4.6, 1.3 * len(points) + 2.2), 3.2) as (canvas, save):
+        ax = canvas.subplots()
+        for series in _SERIES if unpaced(points[0]) else _SERIES[1:]:
+            _draw(ax, points, series)
+        ax.axhline(1, color=INK, linewidth=0.8)
+        ax.set_xticks(range(len(points)), [tick(p) for p in points])
+        ax.set_xlim(-0.4, len(points) - 0.6)
+        ax.set_ylim(bottom=min(0.9, ax.get_ylim()[0]))
+        ax.set_xlabel("Input length, tokens")
+        ax.set_ylabel("Gain of SwiftKV over baseline, ×")
+        legend(canvas, ax, columns=2)
+        return save(
+            "gain_vs_input", formats, "Gain of SwiftKV against input length, and what arithmetic allows",
+            f"{sent(points)}. Above 1 SwiftKV is better. Bands: 95 % interval of the paired ratio. Bound of the "
+            "prompt: its FLOPs; of whole requests: the same on the share of time that decoding does not need.",
+            "; ".join(f"{tick(p)} tokens: {wording.gain(p.gains.get('ttft_mean_s'))}" for p in points),
+            count_text(points),
+        )  # fmt: skip
+
+
+def _draw(ax: "Axes", points: Sequence[PointResult], series: _Series) -> None:
+    shown = [(x, p.gains[series.key]) for x, p in enumerate(points) if series.key in p.gains]
+    xs, ys = [x for x, _ in shown], [g.value for _, g in shown]
+    low = [g.interval.low if g.interval is not None else g.value for _, g in shown]
+    high = [g.interval.high if g.interval is not None else g.value for _, g in shown]
+    band(ax, xs, low, high, series.colour)
+    ax.vlines(xs, low, high, color=series.colour, linewidth=1)
+    title = METRICS[series.key].title
+    ax.plot(xs, ys, color=series.colour, linestyle=series.line, marker=series.marker, label=title)
+    limits = [(x, v) for x, p in enumerate(points) if p.bound and (v := getattr(p.bound, series.bound)) is not None]
+    if limits:
+        places, values = zip(*limits, strict=True)
+        mark = "_" if len(limits) == 1 else "None"
+        ax.plot(places, values, color=series.colour, linestyle=series.bound_line, linewidth=1.2,
+                marker=mark, markersize=12, label=f"bound, {series.of}")  # fmt: skip

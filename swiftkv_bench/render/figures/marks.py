@@ -1,0 +1,143 @@
+"""What several figures share: which points and arms, marks on axes, captions, tick labels."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from swiftkv_bench.analysis.values import METRICS, Estimate, PointArm, PointResult
+from swiftkv_bench.render import wording
+from swiftkv_bench.render.drawing import COLOUR, INK, LINE, MARKER, PAPER
+from swiftkv_bench.render.wording import ARM
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.perf import UNPACED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BOUND_LINE = (0, (1, 1.6))
+
+
+def compared(a: PointArm) -> bool:
+    """Whether the arm's latencies stand: valid, and not past saturation."""
+    return a.valid and not a.saturated
+
+
+def unpaced(p: PointResult) -> bool:
+    """Whether the server set the pace."""
+    return p.point.arrivals.process in UNPACED
+
+
+def input_tokens(p: PointResult) -> float:
+    """Mean input length."""
+    return p.point.input_len.mean
+
+
+def rate_of(p: PointResult) -> float:
+    """Request rate, 1/s; 0 without one."""
+    return p.point.arrivals.rate or 0.0
+
+
+def paced_by_length(points: Sequence[PointResult]) -> dict[float, list[PointResult]]:
+    """Input length -> its points at a rate, by rising rate."""
+    paced = sorted(
+        (p for p in points if p.point.arrivals.rate is not None), key=lambda p: (input_tokens(p), rate_of(p))
+    )
+    found: dict[float, list[PointResult]] = {}
+    for p in paced:
+        found.setdefault(input_tokens(p), []).append(p)
+    return found
+
+
+def arms_of(points: Sequence[PointResult]) -> list[Arm]:
+    """Arms that any of the points has, in order of drawing."""
+    order: tuple[Arm, ...] = ("baseline", "swiftkv-full", "swiftkv")
+    return [arm for arm in order if any(arm in p.arms for p in points)]
+
+
+def estimate_of(p: PointResult, arm: Arm, key: str) -> Estimate | None:
+    """The arm's figure at a point; None where it has none."""
+    measured = p.arms.get(arm)
+    return None if measured is None else measured.estimates.get(key)
+
+
+def top_of(e: Estimate) -> float:
+    """Upper end of the interval, else the value."""
+    return e.interval.high if e.interval is not None else e.value
+
+
+def whisker(ax: "Axes", x: float, e: Estimate) -> None:
+    """The interval as a thin line."""
+    if e.interval is not None:
+        ax.plot([x, x], [max(0.0, e.interval.low), e.interval.high], color=INK, linewidth=1)
+
+
+def markers(ax: "Axes", arm: Arm, places: Sequence[tuple[float, float, bool]]) -> None:
+    """Markers at (x, y, filled); open ones for what is not compared."""
+    for x, y, filled in places:
+        fill = COLOUR[arm] if filled else PAPER
+        ax.plot([x], [y], marker=MARKER[arm], color=COLOUR[arm], markerfacecolor=fill, markeredgewidth=1.3, zorder=3)
+
+
+def line(ax: "Axes", arm: Arm, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """The arm's line, with its name for the legend."""
+    ax.plot(xs, ys, color=COLOUR[arm], linestyle=LINE[arm], label=ARM[arm], zorder=2)
+
+
+def band(ax: "Axes", xs: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str) -> None:
+    """Intervals, joined from point to point."""
+    ax.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def tick(p: PointResult) -> str:
+    """Label of a point on an axis of input lengths."""
+    text = wording.length(p.point.input_len)
+    return text if p.point.arrivals.process == "all-at-once" else f"{text}\n{wording.load(p.point.arrivals)}"
+
+
+def sent(points: Sequence[PointResult]) -> str:
+    """How requests were sent, for a caption."""
+    kinds = list(dict.fromkeys(wording.load(p.point.arrivals) for p in points))
+    return f"Requests {', '.join(kinds)}; {outputs(points)}"
+
+
+def outputs(points: Sequence[PointResult]) -> str:
+    """Output lengths, for a caption."""
+    lengths = list(dict.fromkeys(wording.length(p.point.output_len) for p in points))
+    return f"{' and '.join(lengths)} output token{'' if lengths == ['1'] else 's'}"
+
+
+def count_text(points: Sequence[PointResult]) -> str:
+    """The n that stands on the figure."""
+    counts = sorted({a.ok for p in points for a in p.arms.values()})
+    trials = sorted({a.trials for p in points for a in p.arms.values()})
+    spans = [f"{c[0]:,}" if c[0] == c[-1] else f"{c[0]:,} to {c[-1]:,}" for c in (counts, trials)]
+    return f"n = {spans[0]} requests an arm and point in {spans[1]} trial{'s' if trials[-1] != 1 else ''}"
+
+
+def described(key: str, points: Sequence[PointResult]) -> str:
+    """The figure in words."""
+    out = []
+    for p in points:
+        values = [f"{ARM[arm]} {wording.estimate(key, a.estimates.get(key))}" for arm, a in p.arms.items()]
+        out.append(f"{wording.point(p.point)}: {', '.join(values)}")
+    return f"{METRICS[key].title}. " + "; ".join(out)
+
+
+def short_count(value: float, _: object = None) -> str:
+    """Tick label: `20k`, `2,000`."""
+    return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:,g}"
+
+
+def plain(value: float, _: object = None) -> str:
+    """Tick label without an exponent."""
+    return f"{value:,.10g}"
+
+
+def sparse(ax: "Axes") -> Callable[[float, float], str]:
+    """Labels 2 and 5 of a decade, and only where the axis covers less than two decades."""
+
+    def label(value: float, _: object = None) -> str:
+        low, high = ax.get_ylim()
+        head = f"{value:e}"[0]
+        return plain(value) if high / low < 100 and head in "25" else ""
+
+    return label
