@@ -51,8 +51,8 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         return None
     with open_canvas(max(4.6, 1.3 * len(points) + 2.2), 3.2) as (canvas, save):
         ax = canvas.subplots()
-        for series in _SERIES if unpaced(points[0]) else _SERIES[1:]:
-            _draw(ax, points, series)
+        for place, series in enumerate(_SERIES if unpaced(points[0]) else _SERIES[1:]):
+            _draw(ax, points, series, 0.12 * place if len(points) == 1 else 0.0)
         ax.axhline(1, color=INK, linewidth=0.8)
         ax.set_xticks(range(len(points)), [tick(p) for p in points])
         ax.set_xlim(-0.4, len(points) - 0.6)
@@ -69,8 +69,8 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         )  # fmt: skip
 
 
-def _draw(ax: "Axes", points: Sequence[PointResult], series: _Series) -> None:
-    shown = [(x, p.gains[series.key]) for x, p in enumerate(points) if series.key in p.gains]
+def _draw(ax: "Axes", points: Sequence[PointResult], series: _Series, aside: float) -> None:
+    shown = [(x + aside, p.gains[series.key]) for x, p in enumerate(points) if series.key in p.gains]
     xs, ys = [x for x, _ in shown], [g.value for _, g in shown]
     low = [g.interval.low if g.interval is not None else g.value for _, g in shown]
     high = [g.interval.high if g.interval is not None else g.value for _, g in shown]
@@ -78,7 +78,9 @@ def _draw(ax: "Axes", points: Sequence[PointResult], series: _Series) -> None:
     ax.vlines(xs, low, high, color=series.colour, linewidth=1)
     title = METRICS[series.key].title
     ax.plot(xs, ys, color=series.colour, linestyle=series.line, marker=series.marker, label=title)
-    limits = [(x, v) for x, p in enumerate(points) if p.bound and (v := getattr(p.bound, series.bound)) is not None]
+    limits = [
+        (x + aside, v) for x, p in enumerate(points) if p.bound and (v := getattr(p.bound, series.bound)) is not None
+    ]
     if limits:
         places, values = zip(*limits, strict=True)
         mark = "_" if len(limits) == 1 else "None"

@@ -106,7 +106,7 @@ def _scale(ax: "Axes", points: Sequence[PointResult], key: str) -> None:
     ax.set_xlim(0, max(rate_of(p) for p in points) * 1.06)
     if not values:
         return
-    top = min(ax.get_ylim()[1], 1.6 * max(values))
+    top = max(1.1 * max(values), min(ax.get_ylim()[1], 1.6 * max(values)))
     if max(values) > 6 * min(values):
         ax.set_yscale("log")
         ax.set_ylim(0.7 * min(values), top)

@@ -41,7 +41,7 @@ def objective(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
             ax.set_title(f"{wording.length(here[0].point.input_len)} input tokens")
             ax.set_xlabel("Request rate, 1/s")
             ax.set_xlim(0, max(rate_of(p) for p in here) * 1.06)
-            ax.set_ylim(0, 104)
+            ax.set_ylim(-4, 104)
             ax.xaxis.set_major_formatter(plain)
         row[0].set_ylabel("Requests that meet it, %")
         legend(canvas, row[0])

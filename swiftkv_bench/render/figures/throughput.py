@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import PerfAnalysis, PointResult
-from swiftkv_bench.render.drawing import COLOUR, HATCH, INK, Figure, legend, open_canvas
+from swiftkv_bench.render.drawing import COLOUR, HATCH, INK, PAPER, QUIET, Figure, legend, open_canvas
 from swiftkv_bench.render.figures.marks import (
     BOUND_LINE,
     arms_of,
@@ -51,7 +51,7 @@ def throughput(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         dotted = " Dotted: baseline × the largest gain that arithmetic allows." if bounded else ""
         return save(
             "throughput_vs_input", formats, "Combined throughput against input length",
-            f"{sent(points)}. Whiskers: 95 % interval over trials. Above the bars: gain of SwiftKV.{dotted}{hollow}",
+            f"{sent(points)}. Whiskers: 95 % interval over trials. Bold: gain of SwiftKV.{dotted}{hollow}",
             described(_KEY, points), count_text(points),
         )  # fmt: skip
 
@@ -74,25 +74,28 @@ def _bars(ax: "Axes", points: Sequence[PointResult]) -> None:
 
 
 def _bound(ax: "Axes", points: Sequence[PointResult]) -> bool:
+    """A dotted line across both bars, named with the gain it stands for."""
     drawn = False
     for x, p in enumerate(points):
         base = estimate_of(p, "baseline", _KEY)
         if base is None or p.bound is None or p.bound.throughput is None or _KEY not in p.gains:
             continue
-        ends = [x - _GROUP / 2, x + _GROUP / 2]
-        ax.plot(ends, [base.value * p.bound.throughput] * 2, color=INK, linewidth=1.1, linestyle=BOUND_LINE,
-                label=None if drawn else "baseline × bound")  # fmt: skip
+        ends, y = (x - _GROUP / 2, x + _GROUP / 2), base.value * p.bound.throughput
+        ax.plot(ends, [y, y], color=INK, linewidth=1.1, linestyle=BOUND_LINE)
+        ax.annotate(f"bound {units.ratio(p.bound.throughput)}", (ends[0], y), xytext=(0, 3), fontsize=7.5,
+                    textcoords="offset points", color=QUIET)  # fmt: skip
         drawn = True
     return drawn
 
 
 def _gains(ax: "Axes", points: Sequence[PointResult]) -> None:
+    """Above SwiftKV's bar."""
+    arms = arms_of(points)
     for x, p in enumerate(points):
-        if _KEY not in p.gains:
+        swift = estimate_of(p, "swiftkv", _KEY)
+        if swift is None or _KEY not in p.gains:
             continue
-        tops = [top_of(e) for arm in p.arms if (e := estimate_of(p, arm, _KEY)) is not None]
-        base = estimate_of(p, "baseline", _KEY)
-        if base is not None and p.bound is not None and p.bound.throughput is not None:
-            tops.append(base.value * p.bound.throughput)
-        ax.annotate(units.ratio(p.gains[_KEY].value), (x, max(tops)), xytext=(0, 5), ha="center",
-                    textcoords="offset points", fontweight="bold")  # fmt: skip
+        at = x + (arms.index("swiftkv") - (len(arms) - 1) / 2) * _GROUP / len(arms)
+        ax.annotate(units.ratio(p.gains[_KEY].value), (at, top_of(swift)), xytext=(0, 4), ha="center",
+                    textcoords="offset points", fontweight="bold",
+                    bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8})  # fmt: skip

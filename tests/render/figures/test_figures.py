@@ -32,7 +32,10 @@ def test_figures_repeat_byte_for_byte(analysis: Analysis, drawn: tuple[Figure, .
 @pytest.mark.parametrize(
     ("name", "texts"),
     [
-        ("throughput_vs_input", ["n = 60 requests", "3 trials", "Prompt + output tokens/s", "Input length, tokens"]),
+        (
+            "throughput_vs_input",
+            ["bound 1.73×", "n = 60 requests", "3 trials", "Prompt + output tokens/s", "Input length, tokens"],
+        ),
         ("latency_vs_rate", ["n = 120 requests", "TTFT, ms", "TPOT, ms", "Request rate, 1/s", "32,000 input tokens"]),
         ("gain_vs_input", ["n = 60", "bound, prompt", "Gain of SwiftKV over baseline, ×"]),
         ("accuracy_difference", ["percentage points", "−margin", "WinoGrande, n 12"]),
