@@ -21,9 +21,16 @@ def command(
         list[str] | None, typer.Option(help="Key that may differ (hardware, engine.max-num-seqs, ...); repeatable.")
     ] = None,
     baselines: Annotated[Path, typer.Option(help="Folder of accepted runs.")] = Path("results/baselines"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for comparison.html, .md and .json, junit.xml and figures. Default: none written."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Compares two runs like arm with like arm, or one run's arms; names every line that got worse."""
+    """Compares two runs like arm with like arm, or one run's arms; names every line that got worse.
+
+    On GitHub Actions it also appends to the job's summary and annotates what failed.
+    """
     from swiftkv_bench.cli.comparing import run
 
-    run(tuple(sides), policy, tuple(allow or ()), baselines, as_json=json)
+    run(tuple(sides), policy, tuple(allow or ()), baselines, out=out, as_json=json)

@@ -12,6 +12,8 @@ from swiftkv_bench.regression.baselines import find
 from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
 from swiftkv_bench.regression.comparison import RunComparison
 from swiftkv_bench.regression.policy import Policy, load_policy
+from swiftkv_bench.render.comparison.github import annotations, on_github, write_summary
+from swiftkv_bench.render.comparison.page import write_comparison
 from swiftkv_bench.render.comparison.terminal import terminal
 from swiftkv_bench.stats.verdicts import Verdict
 
@@ -25,8 +27,10 @@ def policy_file(given: Path | None) -> Path | None:
     return _DEFAULT if _DEFAULT.exists() else None
 
 
-def run(sides: tuple[str, ...], policy: Path | None, allow: tuple[str, ...], root: Path, *, as_json: bool) -> None:
-    """Compares and prints.
+def run(
+    sides: tuple[str, ...], policy: Path | None, allow: tuple[str, ...], root: Path, *, out: Path | None, as_json: bool
+) -> None:
+    """Compares, prints, and writes what was asked for.
 
     Raises:
         InputError: the sides cannot be read or must not be compared.
@@ -41,7 +45,22 @@ def run(sides: tuple[str, ...], policy: Path | None, allow: tuple[str, ...], roo
         print(found.model_dump_json(indent=1))
     else:
         terminal(found, Console(width=None if sys.stdout.isatty() else 140))
+    if out is not None:
+        files = _written(found, out)
+        print(f"report: {files[0]}", file=sys.stderr)
+    if on_github():
+        write_summary(found)
+        # The runner reads commands from both streams; standard output stays what was asked for.
+        for command in annotations(found):
+            print(command, file=sys.stderr)
     conclude(found)
+
+
+def _written(found: RunComparison, folder: Path) -> list[Path]:
+    try:
+        return write_comparison(found, folder)
+    except OSError as e:
+        raise InputError(f"cannot write --out {folder}: {e.strerror}; choose a folder that can be written") from e
 
 
 def compared(

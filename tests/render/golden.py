@@ -10,10 +10,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "golden"
 
 
-def check(name: str, text: str) -> None:
+def check(name: str, text: str, folder: Path = FOLDER) -> None:
     """Compares with the golden file, or writes it when asked to."""
-    path = FOLDER / name
+    path = folder / name
     if os.environ.get("SWIFTKV_BENCH_UPDATE_GOLDEN"):
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")

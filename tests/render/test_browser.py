@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from swiftkv_bench.analysis import Analysis
+from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.render.comparison.page import html as comparison_html
 from swiftkv_bench.render.drawing import Figure
 from swiftkv_bench.render.report import html
 from tests.render.chromium import Browser, Page, chromium
+from tests.render.comparison.hostile import hostile as hostile_comparison
 from tests.render.hostile import EVIL, hostile
 
 pytestmark = pytest.mark.browser
@@ -17,6 +20,12 @@ pytestmark = pytest.mark.browser
 READY = """new Promise(done => {
   const look = () => document.querySelector('.browser[data-ready]') ? done(true) : setTimeout(look, 10);
   look();
+})"""
+
+OPEN_FIRST = """new Promise(done => {
+  const details = document.querySelector('.browser .list details');
+  details.addEventListener('toggle', () => done(true));
+  details.open = true;
 })"""
 
 CONTRAST = """(() => {
@@ -56,6 +65,22 @@ def path(analysis: Analysis, drawn: tuple[Figure, ...], tmp_path_factory: pytest
 
 
 @pytest.fixture(scope="module")
+def compared(
+    comparison: RunComparison, drawn_comparison: tuple[Figure, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The page of a comparison with hostile texts."""
+    file = tmp_path_factory.mktemp("page") / "comparison.html"
+    file.write_text(comparison_html(hostile_comparison(comparison), drawn_comparison), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(params=["report", "comparison"])
+def each(request: pytest.FixtureRequest, path: Path, compared: Path) -> Path:
+    """Either page."""
+    return path if request.param == "report" else compared
+
+
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One browser for all tests."""
     with chromium(tmp_path_factory.mktemp("profile")) as found:
@@ -82,14 +107,14 @@ def _pick(page: Page, name: str, value: str) -> str:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_logs_nothing_asks_for_nothing_and_reads_well(browser: Browser, path: Path, scheme: str) -> None:
-    with browser.page(path, scheme=scheme) as page:
+def test_the_page_logs_nothing_asks_for_nothing_and_reads_well(browser: Browser, each: Path, scheme: str) -> None:
+    with browser.page(each, scheme=scheme) as page:
         assert page.run(READY)
         page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert page.run(CONTRAST) == []
         ink = {"light": "rgb(31, 37, 48)", "dark": "rgb(230, 233, 238)"}[scheme]
         assert page.run("getComputedStyle(document.querySelector('figure svg text')).fill") == ink
-        assert (page.logged, page.requested) == ([], [path.as_uri()])
+        assert (page.logged, page.requested) == ([], [each.as_uri()])
 
 
 def test_the_filter_finds_flips_columns_and_texts(page: Page, analysis: Analysis) -> None:
@@ -118,11 +143,7 @@ def test_more_items_come_on_demand_and_take_the_focus(page: Page) -> None:
 
 def test_hostile_texts_stay_texts(page: Page) -> None:
     _pick(page, "text", "onerror")
-    page.run("""new Promise(done => {
-      const details = document.querySelector('.browser .list details');
-      details.addEventListener('toggle', () => done(true));
-      details.open = true;
-    })""")
+    page.run(OPEN_FIRST)
     seen: dict[str, Any] = page.run("""({
       texts: [...document.querySelectorAll('.list .text')].map(n => n.textContent),
       images: document.querySelectorAll('img').length,
@@ -130,6 +151,17 @@ def test_hostile_texts_stay_texts(page: Page) -> None:
     })""")
     assert set(seen["texts"]) == {EVIL}
     assert (seen["images"], seen["title"][:29]) == (0, "SwiftKV against its baseline:")
+
+
+def test_hostile_texts_stay_texts_in_a_comparison(browser: Browser, compared: Path) -> None:
+    with browser.page(compared) as page:
+        assert page.run(READY)
+        assert page.run("document.querySelector('.browser form').elements.count.value") == "48 items"
+        _pick(page, "text", "onerror")
+        page.run(OPEN_FIRST)
+        assert page.run("document.querySelector('.list .text').textContent") == EVIL
+        assert page.run("document.querySelectorAll('img').length") == 0
+        assert page.run("document.title").startswith("FAIL: ")
 
 
 def test_an_item_opens_by_key_alone(page: Page) -> None:
@@ -152,8 +184,8 @@ def test_the_first_key_goes_to_the_skip_link(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 400, 768])
-def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser: Browser, path: Path, width: int) -> None:
-    with browser.page(path, width=width) as page:
+def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser: Browser, each: Path, width: int) -> None:
+    with browser.page(each, width=width) as page:
         assert page.run(READY)
         page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
         assert page.run("document.documentElement.scrollWidth") <= width

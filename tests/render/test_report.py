@@ -3,7 +3,6 @@
 import itertools
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +17,7 @@ from swiftkv_bench.render.report import html, write_report
 from swiftkv_bench.schema.engine import Arm
 from tests.render.hostile import EVIL, hostile
 from tests.render.packed import unpacked
-
-
-class _Page(HTMLParser):
-    """Elements with their attributes, ids, and the text of scripts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.scripts: list[str] = []
-        self._in_script = False
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {k: v or "" for k, v in attrs}))
-        self._in_script = tag == "script"
-        if self._in_script:
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self._in_script = False
-
-    def handle_data(self, data: str) -> None:
-        if self._in_script:
-            self.scripts[-1] += data
+from tests.render.parsed import ParsedPage
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +31,9 @@ def folder(analysis: Analysis, drawn: tuple[Figure, ...], tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path) -> _Page:
+def page(folder: Path) -> ParsedPage:
     """The parsed page."""
-    return _Page((folder / "report.html").read_text(encoding="utf-8"))
+    return ParsedPage((folder / "report.html").read_text(encoding="utf-8"))
 
 
 def test_the_report_is_page_markdown_figures_and_data(analysis: Analysis, tmp_path: Path) -> None:
@@ -73,14 +49,14 @@ def test_the_same_analysis_gives_the_same_page(analysis: Analysis, drawn: tuple[
     assert html(analysis, drawn) == html(analysis, drawn)
 
 
-def test_the_page_loads_nothing_from_elsewhere(page: _Page) -> None:
+def test_the_page_loads_nothing_from_elsewhere(page: ParsedPage) -> None:
     links = [v for _, attrs in page.elements for k, v in attrs.items() if k in ("src", "href", "xlink:href", "action")]
     assert [link for link in links if not link.startswith(("#", "data:"))] == []
     policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none';")
 
 
-def test_hostile_texts_stay_texts(folder: Path, page: _Page) -> None:
+def test_hostile_texts_stay_texts(folder: Path, page: ParsedPage) -> None:
     assert [a for t, a in page.elements if t == "img"] == []
     assert len(page.scripts) == 2
     data = unpacked(page.scripts[0])
@@ -89,7 +65,7 @@ def test_hostile_texts_stay_texts(folder: Path, page: _Page) -> None:
     assert "<script>document" not in (folder / "report.md").read_text(encoding="utf-8")
 
 
-def test_ids_are_unique_and_every_reference_has_its_target(page: _Page) -> None:
+def test_ids_are_unique_and_every_reference_has_its_target(page: ParsedPage) -> None:
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
     links = {a["href"][1:] for t, a in page.elements if t == "a" and a["href"].startswith("#")}
@@ -98,7 +74,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: _Page) -> None:
     assert links | labels | uses <= set(ids)
 
 
-def test_the_page_can_be_read_without_eyes_and_without_a_mouse(page: _Page) -> None:
+def test_the_page_can_be_read_without_eyes_and_without_a_mouse(page: ParsedPage) -> None:
     pictures = [a for t, a in page.elements if t == "svg"]
     assert len(pictures) == 6
     assert [a for a in pictures if a.get("role") != "img" or len(a.get("aria-label", "")) < 40] == []

@@ -40,7 +40,7 @@ def comment(found: RunComparison, link: str | None = None) -> str:
         f"{escape(g.finding.next_step)}"
         for g in grouped_notes(found)
     ]
-    folded += [_folded(f"{len(notes)} findings", notes)] if notes else []
+    folded += [_folded("1 finding" if len(notes) == 1 else f"{len(notes)} findings", notes)] if notes else []
     views = [*part_tables(found, "accuracy"), *part_tables(found, "performance")]
     keys = keys_table(found)
     views += [keys] if keys is not None else []
