@@ -59,7 +59,7 @@ class Cost:
 
 
 @contextmanager
-def server(model: Path, port: int, log: Path) -> Iterator[psutil.Process]:
+def server(model: Path, port: int, block_size: int, log: Path) -> Iterator[psutil.Process]:
     """A vLLM CPU server with float32 weights and a prefix cache that can be emptied."""
     env = os.environ | {
         "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "2",
@@ -68,6 +68,7 @@ def server(model: Path, port: int, log: Path) -> Iterator[psutil.Process]:
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--host", "127.0.0.1",
         "--port", str(port), "--enforce-eager", "--max-model-len", str(CONTEXT), "--dtype", "float32",
+        "--block-size", str(block_size),
     ]  # fmt: skip
     with log.open("wb") as out, subprocess.Popen(command, env=env, stdout=out, stderr=subprocess.STDOUT) as process:
         try:
@@ -124,6 +125,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the items")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--block-size", type=int, default=32, help="tokens a block of the engine's prefix cache")
     parser.add_argument("--port", type=int, default=None, help="default: a free one")
     arguments = parser.parse_args()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -133,7 +135,7 @@ def main() -> None:
         arguments.model = write_checkpoint(cache_dir() / "benchmark-word-pieces", arguments.data_dir, CONTEXT)
     model = arguments.model
     log = Path(tempfile.gettempdir()) / f"accuracy_speed-{os.getpid()}.log"
-    with server(model, arguments.port, log) as engine:
+    with server(model, arguments.port, arguments.block_size, log) as engine:
         for name in arguments.column or list(ITEMS):
             print(json.dumps(compare(name, max(1, round(ITEMS[name] * arguments.scale)), model, engine, arguments)))
 

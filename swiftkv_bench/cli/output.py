@@ -67,9 +67,12 @@ def _accuracy_table(wanted: RunRequest) -> Table:
     table = Table(title="Accuracy", title_justify="left")
     for name in ("column", "task", "metric", "shots", "items"):
         table.add_column(name, justify="right" if name in ("shots", "items") else "left")
-    for column in plan.columns if plan is not None else ():
-        items = column.documents if plan is None or plan.limit is None else min(plan.limit, column.documents)
-        table.add_row(column.title, column.task, column.metric, str(column.num_fewshot), f"{items:,}")
+    if plan is None:
+        return table
+    for column in plan.columns:
+        absent = wanted.accuracy is not None and column.name in wanted.accuracy.missing
+        items = "not run: data not present" if absent else f"{plan.planned(column):,}"
+        table.add_row(column.title, column.task, column.metric, str(column.num_fewshot), items)
     return table
 
 

@@ -29,9 +29,10 @@ def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
     note = (
         f"Suite {accuracy.plan.suite}"
         + (f", the same seeded sample of {limit:,} items a column" if limit else "")
+        + (", columns ended once decided (bounds count every look)" if accuracy.plan.stop_when_decided else "")
         + ". Brackets: 95 % interval of the paired difference. PASS: the one-sided 95 % bound is above −margin; FAIL: "
-        "below it; else INCONCLUSIVE. Decided at n: items that would decide if the true difference were the one seen. "
-        "Flips: right to wrong (lost), wrong to right (gained)."
+        "below it, and still so after Holm's correction over the columns; else INCONCLUSIVE. Decided at n: items that "
+        "would decide if the true difference were the one seen. Flips: right to wrong (lost), wrong to right (gained)."
         + (" Published: the difference of the model card's rows, points." if with_published else "")
     )
     return TableView("accuracy", "Scores, differences and verdicts", tuple(heads), tuple(rows), note)
@@ -129,32 +130,66 @@ def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
         "Model: SwiftKV weights with every layer run, against the baseline: the cost of the weights. Engine: the same "
         "weights with and without skipping; anything but noise here is a defect of the engine."
     )
+    if any(c.comparisons["engine"].excess is not None for c in accuracy.columns if "engine" in c.comparisons):
+        note += (
+            " With two runs of the baseline the engine also fails when more scores change than between those two, by "
+            "more than the margin."
+        )
     return TableView("origin", "Is it the model or the engine?", tuple(heads), tuple(rows), note)
 
 
 def answers_table(accuracy: AccuracyAnalysis) -> TableView:
-    """How each column was asked and scored, and answers that were cut, unfinished or unreadable."""
+    """What each arm answered: score, and answers that were cut, unfinished or unreadable."""
     heads = (
-        Head("Column", align="left"), Head("task", align="left"), Head("metric", align="left"), Head("shots"),
-        Head("Arm", align="left"), Head("items"), Head("score ± SE, %"), Head("cut"), Head("unfinished"),
-        Head("unparsed"), Head("scored by", align="left"), Head("detectable drop"),
+        Head("Column", align="left"), Head("Arm", align="left"), Head("items"), Head("score ± SE, %"), Head("cut"),
+        Head("unfinished"), Head("unparsed"), Head("scored by", align="left"),
     )  # fmt: skip
     rows = []
     for c in accuracy.columns:
         for arm, a in c.arms.items():
-            kind: ComparisonKind = "total" if arm == "swiftkv" else "model"
-            drop = c.comparisons[kind].delta.detectable_drop if arm != "baseline" and kind in c.comparisons else None
             score = MISSING
             if a.score is not None:
                 error = "" if a.score.stderr is None else f" ± {a.score.stderr * 100:.2f}"
                 score = f"{a.score.mean * 100:.2f}{error}"
-            row = [Cell(c.column.title), Cell(c.column.task), Cell(c.column.metric), Cell(str(c.column.num_fewshot))]
-            row += [Cell(ARM[arm]), Cell(MISSING if a.score is None else f"{a.score.n:,}"), Cell(score)]
-            row += [Cell(f"{x:,}", "plain" if x else "quiet") for x in (a.truncated, a.unfinished, a.unparsed)]
-            row += [Cell(", ".join(a.methods) or MISSING), Cell(MISSING if drop is None else f"{drop * 100:.2f}")]
+            row = [Cell(c.column.title), Cell(ARM[arm]), Cell(MISSING if a.score is None else f"{a.score.n:,}")]
+            row.append(Cell(score))
+            counts = (a.truncated, a.unfinished, a.unparsed)
+            row += [Cell(MISSING if a.score is None else f"{x:,}", "plain" if x else "quiet") for x in counts]
+            row.append(Cell(", ".join(a.methods) or MISSING))
             rows.append(tuple(row))
     note = (
-        "SE: standard error of one arm's score. Detectable drop: points that the paired comparison finds with 80 % "
-        "power at a one-sided 5 % level. Cut: prompts shortened to fit; unfinished: answers at the token limit."
+        "SE: standard error of one arm's score. Cut: prompts shortened to fit the context. Unfinished: answers at the "
+        "token limit. Unparsed: texts in which the column's pattern found no answer."
     )
-    return TableView("answers", "How the answers were obtained", heads, tuple(rows), note, folded=True)
+    return TableView("answers", "What was answered", heads, tuple(rows), note)
+
+
+def statistics_table(accuracy: AccuracyAnalysis) -> TableView | None:
+    """How each column was asked, and what its differences rest on."""
+    heads = (
+        Head("Column", align="left"), Head("task", align="left"), Head("metric", align="left"), Head("shots"),
+        Head("Difference", align="left"), Head("items"), Head("SE"), Head("SE, items independent"),
+        Head("changed, %"), Head("p beyond margin, Holm"), Head("detectable drop"), Head("decided at n"),
+    )  # fmt: skip
+    rows = []
+    for c in accuracy.columns:
+        for kind, found in c.comparisons.items():
+            d = found.delta
+            needed = None if found.verdict is None else found.verdict.n_to_decide
+            row = [Cell(c.column.title), Cell(c.column.task), Cell(c.column.metric), Cell(str(c.column.num_fewshot))]
+            row += [Cell(wording.KIND[kind].split(":")[0]), Cell(f"{d.n:,}")]
+            row += [Cell(MISSING if x is None else f"{x * 100:.2f}") for x in (d.stderr, d.stderr_items)]
+            row += [Cell(f"{d.discordance * 100:.1f}"), Cell(units.p_value(found.p_fail_holm))]
+            row.append(Cell(MISSING if d.detectable_drop is None else f"{d.detectable_drop * 100:.2f}"))
+            row.append(Cell(MISSING if needed is None else units.count(needed)))
+            rows.append(tuple(row))
+    if not rows:
+        return None
+    note = (
+        "In points. SE: standard error of the paired difference, clustered by task where a column has several; beside "
+        "it the same with items taken as independent. Changed: items whose score differs. p beyond margin: of a true "
+        "difference within the margin, Holm-adjusted over the columns; small means FAIL. Detectable drop: found with "
+        "80 % power at a one-sided 5 % level. Decided at n: items that would decide if the true difference were the "
+        "one seen."
+    )
+    return TableView("statistics", "What the differences rest on", heads, tuple(rows), note, folded=True)

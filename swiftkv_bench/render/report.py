@@ -20,7 +20,7 @@ from swiftkv_bench.render.publication import comma_separated, latex
 from swiftkv_bench.render.summary import compared, models, statements, title
 from swiftkv_bench.render.tables import tables
 
-_LOAD, _QUALITY = ("load", "limit", "bound", "machine", "detail"), ("accuracy", "origin", "answers")
+_LOAD, _QUALITY = ("load", "limit", "bound", "machine", "detail"), ("accuracy", "origin", "answers", "statistics")
 _FIGURES_OF_QUALITY = ("accuracy_difference",)
 
 

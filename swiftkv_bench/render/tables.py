@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.checks import Severity
-from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, origin_table
+from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, origin_table, statistics_table
 from swiftkv_bench.render.cells import Cell, TableView
 from swiftkv_bench.render.findings import grouped_findings, shortened
 from swiftkv_bench.render.load_tables import bound_table, detail_table, limit_table, load_table
@@ -25,12 +25,12 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
         if perf.points:
             found += [load_table(perf), limit_table(perf), bound_table(perf), machine_table(perf), detail_table(perf)]
     for accuracy in analysis.accuracy:
-        found += [accuracy_table(accuracy), origin_table(accuracy), answers_table(accuracy)]
+        found += [accuracy_table(accuracy), origin_table(accuracy), answers_table(accuracy), statistics_table(accuracy)]
     return tuple(t for t in found if t is not None)
 
 
 STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
-_TERMINAL = ("load", "limit", "accuracy", "origin")
+_TERMINAL = ("load", "limit", "accuracy", "origin", "answers")
 
 
 def terminal(analysis: Analysis, console: "Console") -> None:

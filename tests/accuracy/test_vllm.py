@@ -90,7 +90,7 @@ def _target(info: EngineInfo, spec: EngineSpec) -> Target:
 def _prepared(arm: Arm = "baseline") -> Prepared:
     suite = load_suite("mini")
     columns = tuple(c for c in suite.columns if c.name in COLUMNS)
-    plan = plan_accuracy(suite.model_copy(update={"columns": columns}), ["baseline"], file=suite_file("mini"), limit=8)
+    plan = plan_accuracy(suite.model_copy(update={"columns": columns}), [arm], file=suite_file("mini"), limit=8)
     return prepare_accuracy(plan, None, Silent())
 
 

@@ -32,7 +32,7 @@ def test_markdown(analysis: Analysis) -> None:
 
 def test_every_row_has_a_cell_for_every_head(analysis: Analysis) -> None:
     views = tables(analysis)
-    assert [v.key for v in views] == ["load", "bound", "detail", "accuracy", "origin", "answers"]
+    assert [v.key for v in views] == ["load", "bound", "detail", "accuracy", "origin", "answers", "statistics"]
     assert {(v.key, len(v.heads), len(row)) for v in views for row in v.rows} == {
         (v.key, len(v.heads), len(v.heads)) for v in views
     }
