@@ -83,7 +83,7 @@ def trial_record(at: Point, arm: Arm = "baseline", repeat: int = 0, window_s: fl
         started_utc="2026-11-24T04:00:00+00:00",
         window_s=window_s,
         total_s=window_s + 1,
-        client=ClientTelemetry(cpu_s=0.5, run_queue_delay_s=0.01, max_rss_bytes=50_000_000),
+        client=ClientTelemetry(cpu_s=0.5, run_queue_delay_s=0.01, max_rss_bytes=50_000_000, tail_requests=0),
     )
 
 

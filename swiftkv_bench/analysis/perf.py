@@ -334,7 +334,9 @@ def _point_result(
     base = cells.get((point.point_id, "baseline"))
     running = None if base is None else most_running([t.telemetry for t in base.used])
     bound = bounds.at(point, arms.get("baseline"), running)
-    return PointResult(point, arms, gains, withheld, bound, reached(gains, bound))
+    # Under paced load a shorter prompt also spares others a wait, so the gain has no such bound.
+    share = reached(gains, bound) if point.arrivals.process in UNPACED else {}
+    return PointResult(point, arms, gains, withheld, bound, share)
 
 
 def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:

@@ -157,6 +157,7 @@ class Client:
             max_rss_bytes=max_rss_bytes(),
             loop=loop_name,
             pacer=self._pacer.kind,
+            tail_requests=max(0, self._next - self._measured),
             **columns,
         )
 

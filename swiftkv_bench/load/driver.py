@@ -211,6 +211,7 @@ def _finish(point: Point, load: _Load, slices: Sequence[Slice], started_utc: str
             "cpu_s": sum(part.cpu_s for part in slices),
             "run_queue_delay_s": None if None in delays else sum(delay or 0.0 for delay in delays),
             "max_rss_bytes": sum(part.max_rss_bytes for part in slices),
+            "tail_requests": sum(part.tail_requests for part in slices),
             "workers": len(slices),
             "loop": slices[0].loop,
             "pacer": slices[0].pacer,

@@ -54,6 +54,8 @@ class Slice:
     max_rss_bytes: int
     loop: str
     pacer: str
+    tail_requests: int = 0
+    """Requests of the load kept on after the window that were sent; not measured."""
 
 
 def empty_times() -> Float:

@@ -158,6 +158,9 @@ class ClientTelemetry(Record):
     )
     max_rss_bytes: int | None = Field(None, description="peak resident memory of the client processes together")
     workers: int = Field(1, description="client processes")
+    tail_requests: int | None = Field(
+        None, description="requests sent after the window to keep the load on, not measured; None in older records"
+    )
     loop: Literal["uvloop", "asyncio"] | None = Field(None, description="event loop of the client processes")
     pacer: Literal["timerfd", "loop"] | None = Field(None, description="what wakes the client at due times")
 

@@ -160,6 +160,16 @@ def test_client_and_server_are_held_against_each_other(counted: int, ttft_s: flo
     assert _found(check) == ([("server-disagrees", "warning")] if found else [])
 
 
+@pytest.mark.parametrize(("tail", "found"), [(20, False), (10, True), (None, False)])
+def test_requests_after_the_window_may_be_among_those_the_server_counts(tail: int | None, found: bool) -> None:
+    record = trial_record(AT)
+    assert record.client is not None
+    record = record.model_copy(update={"client": record.client.model_copy(update={"tail_requests": tail})})
+    server = {"time_to_first_token_seconds_count": 320.0, "time_to_first_token_seconds_sum": 0.0495 * 320}
+    check = _check(table(_arrivals(), np.full(300, 0.05)), record=record, server=server)
+    assert ("server-disagrees" in [f.code for f in check.findings]) == found
+
+
 def test_preemptions_are_named() -> None:
     check = _check(table(_arrivals(), np.full(300, 0.05)), server={"num_preemptions_total": 4.0})
     assert _found(check) == [("preempted", "warning")]
