@@ -18,7 +18,7 @@ from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
 from swiftkv_bench.engines.models import vocabulary
-from swiftkv_bench.engines.probes import probe_engine
+from swiftkv_bench.engines.probes import probe_engine, why_stopped
 from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.estimate import speed_of
@@ -31,8 +31,8 @@ from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import RunRequest
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
-from swiftkv_bench.schema.manifest import Probe
-from swiftkv_bench.schema.perf import STATUS, PerfPlan, Trial, TrialRecord, TrialStatus
+from swiftkv_bench.schema.manifest import Part, Probe
+from swiftkv_bench.schema.perf import STATUS, PerfPlan, RequestTable, Trial, TrialRecord, TrialStatus
 from swiftkv_bench.store import Run
 from swiftkv_bench.sweep import Outcome, Stage, sweep
 from swiftkv_bench.telemetry.gpu import Gpus, open_gpus, visible_cards
@@ -59,6 +59,7 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     reasons = []
     if execution.failed_trials:
         reasons.append(f"{execution.failed_trials} trials failed")
+    reasons += [f"{what} not measured: {why}" for what, why in execution.stopped.items()]
     if execution.left_out:
         reasons.append(f"{execution.left_out} trials did not fit the time budget")
     execution.update(status="incomplete" if reasons else "complete", status_reason=" and ".join(reasons) or None)
@@ -81,6 +82,9 @@ class _Execution:
         self.gpus: Gpus | None = None
         self.failed_trials = 0
         self.left_out = 0
+        self.probed: list[EngineInfo] = []
+        self.stopped: dict[str, str] = {}
+        """What was not measured because of a failed probe, and which."""
 
     def update(self, **changes: Any) -> None:
         """Replaces fields of the manifest on disk; a run that ends gets its checksums."""
@@ -131,12 +135,13 @@ class _Execution:
     def _engine(self, arm: Arm, fleet: Fleet) -> EngineInfo:
         """A running engine of the arm, probed once a start; what it says goes into the manifest."""
         info = fleet.get(arm)
-        if info not in self.run.manifest.engine_info:
+        if info not in self.probed:
             config = fleet.config(arm)
             self.observer.progress("probes", f"probing the {arm} engine")
             probes = probe_engine(config.spec, info, config.api_key)
             self.observer.finish("probes")
             self._record_probes(fleet, probes)
+            self.probed.append(info)
         return info
 
     def _record_probes(self, fleet: Fleet, probes: list[Probe]) -> None:
@@ -147,12 +152,20 @@ class _Execution:
             if probe.status == "fail":
                 self.observer.note(f"probe `{probe.name}` failed on {probe.arm}: {probe.detail}")
 
+    def _why_stopped(self, arm: Arm, part: Part) -> str | None:
+        """The failed probe that stands against measuring an arm; None when there is none."""
+        return why_stopped(self.run.manifest.probes, arm, part)
+
     def _accuracy(self, prepared: Prepared, arms: tuple[Arm, ...], fleet: Fleet) -> None:
         """Asks the arms; when an engine has died, starts it again and goes on where it stopped."""
         while True:
             targets = {arm: self._accuracy_target(arm, fleet) for arm in arms}
+            stopped = {arm: why for arm in arms if (why := self._why_stopped(arm, "accuracy")) is not None}
+            self.stopped.update((f"accuracy of {arm}", why) for arm, why in stopped.items())
             try:
-                probes = run_accuracy(prepared, targets, self.run.path, self.observer, decide=decider(prepared.plan))
+                probes = run_accuracy(
+                    prepared, targets, self.run.path, self.observer, decide=decider(prepared.plan), stopped=stopped
+                )
                 self._record_probes(fleet, probes)
                 return
             except EngineError:
@@ -226,6 +239,10 @@ class _Execution:
         ready = perf_counter()
         if fleet.running != up:
             self.budget.started(ready - begun, len(set(fleet.running) - set(up)))
+        if (why := self._why_stopped(trial.arm, "load")) is not None:
+            self.stopped[f"load points of {trial.arm}"] = why
+            self.run.write_trial(TrialRecord.not_run(trial, why), RequestTable.empty())
+            return
         self._trial(trial, target, fleet)
         self.budget.took(trial, perf_counter() - ready)
 

@@ -79,6 +79,7 @@ def run_accuracy(
     *,
     concurrency: int = CONCURRENCY,
     decide: Decide | None = None,
+    stopped: Mapping[Arm, str] | None = None,
 ) -> list[Probe]:
     """Asks the engines that run now everything the plan wants of their arms and records it in the folder.
 
@@ -86,6 +87,7 @@ def run_accuracy(
     side by side.
 
     Args:
+        stopped: arms that are not asked, and why; their columns are recorded as not run.
         decide: whether a column may end early, asked after each tenth of its items where the plan wants it.
 
     Returns:
@@ -101,13 +103,20 @@ def run_accuracy(
         decide if stops else None, threading.Event(),
     )  # fmt: skip
     arms = [arm for arm in prepared.plan.arms if arm in targets]
+    for arm, reason in (stopped or {}).items():
+        arms.remove(arm)
+        for column in prepared.plan.columns:
+            known = run.statuses.get(arm, 0, column.name)
+            if known is not None and known.status in ("complete", "ended early"):
+                continue
+            run.statuses.put(ColumnStatus(arm=arm, column=column.name, status="not run", reason=reason))
     for arm in arms:
         run.statuses.require_engine(arm, targets[arm].engine_key)
         for name, reason in prepared.missing.items():
             run.statuses.put(ColumnStatus(arm=arm, column=name, status="not run", reason=reason))
     sessions = [Session(arm, targets[arm], folder, run.stop) for arm in arms]
     try:
-        for column_tasks in prepared.columns:
+        for column_tasks in prepared.columns if sessions else ():
             run.column(column_tasks, sessions)
     finally:
         for session in sessions:

@@ -117,7 +117,7 @@ def engine_findings(configs: tuple[EngineConfig, ...], together: bool, observer:
                     continue
                 started = "attached" if info.start_s is None else f"ready after {units.duration(info.start_s)}"
                 found.append(Finding("ok", f"{arm} engine", f"{config.spec.model}, version {info.version}, {started}"))
-                for probe in probe_engine(config.spec, info, config.api_key):
+                for probe in probe_engine(config.spec, info, config.api_key, thorough=True):
                     status: Literal["ok", "warning", "problem"] = (
                         "ok" if probe.status == "pass" else "problem" if probe.status == "fail" else "warning"
                     )

@@ -35,14 +35,20 @@ class Machine(Record):
     accelerators: tuple[Accelerator, ...] = Field((), description="GPUs, in index order")
 
 
+Status = Literal["pass", "fail", "not run"]
+Part = Literal["accuracy", "load"]
+"""Parts of a run."""
+
+
 class Probe(Record):
     """Outcome of one engine probe."""
 
     name: str = Field(description="what was probed")
     arm: str = Field(description="role of the engine")
-    status: Literal["pass", "fail", "not run"] = Field(description="outcome")
+    status: Status = Field(description="outcome")
     detail: str = Field(description="one sentence with the figures")
     data: dict[str, Any] = Field({}, description="figures")
+    stops: tuple[Part, ...] = Field((), description="parts of the run that are not measured on the engine if it fails")
 
 
 class RunPlan(Record):

@@ -7,6 +7,7 @@ metrics are computed from it by `swiftkv_bench.metrics`; nothing here is a summa
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -146,6 +147,17 @@ class RequestTable:
     def __len__(self) -> int:
         return len(self.scheduled_s)
 
+    @classmethod
+    def empty(cls) -> "RequestTable":
+        """The table of a trial in which nothing was sent."""
+        none, no_count = np.zeros(0), np.zeros(0, dtype=np.int64)
+        return cls(
+            scheduled_s=none, sent_s=none, end_s=none, status=no_count, http_status=no_count,
+            prompt_tokens_asked=no_count, output_tokens_asked=no_count, prompt_tokens=no_count,
+            output_tokens=no_count, cached_tokens=no_count, chunk_start=np.zeros(1, dtype=np.int64), chunk_s=none,
+            chunk_tokens=np.zeros(0, dtype=np.int16), errors={},
+        )  # fmt: skip
+
 
 class ClientTelemetry(Record):
     """The load generator's own behaviour during a trial."""
@@ -201,6 +213,12 @@ class TrialRecord(Record):
     server_before: dict[str, float] = Field({}, description="server counters (/metrics) before the window")
     server_after: dict[str, float] = Field({}, description="the same after the last response")
     telemetry: Telemetry | None = Field(None, description="engine processes, GPUs and gauges; None if interrupted")
+
+    @classmethod
+    def not_run(cls, trial: Trial, reason: str) -> "TrialRecord":
+        """The record of a trial that was not begun; a resumed run tries it again."""
+        now = datetime.now(UTC).isoformat()
+        return cls(trial=trial, status="failed", reason=reason, started_utc=now, window_s=0.0, total_s=0.0)
 
 
 class AutoRates(Record):

@@ -104,6 +104,20 @@ def test_a_column_without_an_exact_way_is_not_run_and_says_why(tokenizer: Path, 
     assert "no exact way" in str(states["mini_winogrande"].reason)
 
 
+def test_an_arm_with_a_failed_probe_is_not_asked_and_its_columns_say_why(tokenizer: Path, tmp_path: Path) -> None:
+    why = "the probe `right answers` failed"
+    with ToyEngine() as engine, ToyEngine() as faulty:
+        targets: dict[Arm, Target] = {"baseline": _target(engine, tokenizer), "swiftkv": _target(faulty, tokenizer)}
+        plan = _plan("mini:mini_arc", arms=("baseline", "swiftkv"))
+        records = _run(plan, targets, tmp_path, stopped={"swiftkv": why})
+        assert faulty.requests == []
+    assert {r.arm for r in records} == {"baseline"}
+    assert [(s.arm, s.status, s.reason) for s in read_statuses(tmp_path)] == [
+        ("swiftkv", "not run", why),
+        ("baseline", "complete", None),
+    ]
+
+
 def test_both_arms_answer_the_same_items_and_never_share_an_answer(tokenizer: Path, tmp_path: Path) -> None:
     with ToyEngine(reply=lambda _: "A") as baseline, ToyEngine(reply=lambda _: "B") as swiftkv:
         targets = {"baseline": _target(baseline, tokenizer, "one"), "swiftkv": _target(swiftkv, tokenizer, "two")}

@@ -55,6 +55,7 @@ class ToyEngine:
         paths: paths of the requests, as they came.
         hangs_up: closes a connection after its answer without saying so, as servers do after seconds of silence.
         drifts: greedy tokens depend on how many requests came before.
+        shallow: greedy tokens are wrong unless a request asks for full depth.
         metrics: text of the metrics page.
         authorization: headers of that name, as they came.
         reply: text of a generation, from its prompt.
@@ -74,6 +75,7 @@ class ToyEngine:
     hangs_up: bool = False
     paths: list[str] = field(default_factory=list)
     drifts: bool = False
+    shallow: bool = False
     metrics: Callable[["ToyEngine"], str] = lambda _: ""
     authorization: list[str | None] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +117,9 @@ class ToyEngine:
                 if engine.refuses is not None:
                     self._send(json.dumps({"error": {"message": engine.refuses}}).encode(), 400)
                     return
-                self._send(json.dumps({"choices": [engine._answer(body)]}).encode())
+                several = isinstance(body["prompt"][0], list)
+                prompts = body["prompt"] if several else [body["prompt"]]
+                self._send(json.dumps({"choices": [engine._answer(body | {"prompt": p}) for p in prompts]}).encode())
 
             def _send(self, content: bytes, status: int = 200) -> None:
                 self.send_response(status)
@@ -177,7 +181,8 @@ class ToyEngine:
         context, tokens, values, top = list(body["prompt"]), [], [], []
         for step in range(body["max_tokens"]):
             row = logprobs_after(context)
-            best = (int(row.argmax()) + self.drifts * len(self.requests)) % VOCABULARY
+            wrong = self.shallow and not body.get("vllm_xargs")
+            best = (int(row.argmax()) + self.drifts * len(self.requests) + wrong) % VOCABULARY
             token = forced[step] if forced else allowed[0] if allowed else best
             if allowed and self.masked:
                 row = np.where(np.arange(VOCABULARY) == token, 0.0, -9999.0)

@@ -16,6 +16,7 @@ FAULTS = {
     "skips_decode_rows": "SkipsDecodeRows",
     "wrong_layer": "WrongLayer",
     "silent_baseline": "SilentBaseline",
+    "switched": "Switched",
 }
 """Fault -> class in ``models`` that has it."""
 

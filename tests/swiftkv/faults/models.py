@@ -1,6 +1,8 @@
 """The wrong models. Each differs from the right one in a single decision."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from swiftkv_bench.swiftkv.backend import SelectedRows
 from swiftkv_bench.swiftkv.model import LlamaSwiftKVForCausalLM, LlamaSwiftKVModel
 from swiftkv_bench.swiftkv.tracker import tracker_of
 
-__all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsManyRows", "SkipsPromptRows", "WrongLayer"]
+__all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsManyRows", "SkipsPromptRows", "Switched", "WrongLayer"]
 
 
 class _UnfinishedRows(LlamaSwiftKVModel):
@@ -46,7 +48,7 @@ class _DroppedRow(LlamaSwiftKVModel):
     def _run_selected(
         self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
     ) -> torch.Tensor:
-        output = super()._run_selected(positions, hidden, residual, rows)
+        output = LlamaSwiftKVModel._run_selected(self, positions, hidden, residual, rows)
         if rows.count > 1:
             first = rows.indices[:1]
             output[:1] = self.second_half.norm(hidden[first] + residual[first])
@@ -80,6 +82,50 @@ class WrongLayer(LlamaSwiftKVForCausalLM):
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         writes = self.model._cache_writes
         self.model._cache_writes = writes[1:] + writes[:1]
+
+
+class _Switched(_UnfinishedRows):
+    """Has the fault that the file ``SWIFTKV_FAULT_FILE`` names at the time of the forward; none while it is empty."""
+
+    def forward(
+        self, input_ids: Any, positions: torch.Tensor, inputs_embeds: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if planted() == "skips_prompt_rows":
+            return super().forward(input_ids, positions, inputs_embeds)
+        return LlamaSwiftKVModel.forward(self, input_ids, positions, inputs_embeds)
+
+    def _run_selected(self, *arguments: Any) -> torch.Tensor:
+        run: Any = _DroppedRow._run_selected if planted() == "skips_decode_rows" else LlamaSwiftKVModel._run_selected
+        output: torch.Tensor = run(self, *arguments)
+        return output
+
+    def _write_cache(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        right = self._cache_writes
+        if planted() == "wrong_layer":
+            self._cache_writes = right[1:] + right[:1]
+        super()._write_cache(keys, values)
+        self._cache_writes = right
+
+
+def planted() -> str:
+    """The fault switched on now."""
+    return Path(os.environ["SWIFTKV_FAULT_FILE"]).read_text()
+
+
+class Switched(LlamaSwiftKVForCausalLM):
+    """One engine with each of the faults in turn, so that a test need not start one for every fault."""
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.model.__class__ = _Switched
+        tracker: Any = tracker_of(vllm_config)
+        right = tracker.rows
+
+        def rows(*arguments: Any) -> Any:
+            needs_all, prompt_lens = right(*arguments)
+            return np.zeros_like(needs_all) if planted() == "skips_prompt_rows" else needs_all, prompt_lens
+
+        tracker.rows = rows
 
 
 class SilentBaseline(LlamaForCausalLM):  # type: ignore[misc]

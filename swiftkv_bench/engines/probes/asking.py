@@ -1,0 +1,201 @@
+"""How probes ask: fixed random prompts, greedy answers with log-probabilities, and how far two answers are apart."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from swiftkv_bench.engines.client import Client, RefusedError
+from swiftkv_bench.engines.models import vocabulary
+from swiftkv_bench.engines.probes.metrics_page import Page
+from swiftkv_bench.errors import EngineError
+from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+
+OUTPUT_TOKENS = 8
+TOP = 5
+"""Alternatives asked for at every token, so that two engines that choose otherwise can be compared."""
+
+PROMPT_TOKENS = (16, 130, 300)
+"""Around and above the 128-token cache block of vLLM's CPU engine; blocks are 16 tokens on GPUs."""
+
+LONG_PROMPT_TOKENS = 8400
+"""Above the prefill chunk of vLLM's server on a GPU (8,192 tokens), taken where the chunk is not known."""
+
+_SEED = 20241203
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Greedy tokens as the server names them, the log-probability of each, and the best alternatives'."""
+
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    tops: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far answers are apart, in nat, at the tokens where both continue the same text.
+
+    Attributes:
+        tokens: log-probabilities compared.
+        changed: answers of which a token differs.
+    """
+
+    mean: float
+    worst: float
+    tokens: int
+    answers: int
+    changed: int
+
+    def within(self, limit: "Limit") -> bool:
+        """Whether mean and largest difference are rounding."""
+        return self.mean <= limit.mean and self.worst <= limit.worst
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The largest differences that count as rounding, in nat."""
+
+    mean: float
+    worst: float
+
+    def at_least(self, noise: Gap, factor: float = 4.0) -> "Limit":
+        """The same, raised to what was seen between two answers that must be equal."""
+        return Limit(max(self.mean, factor * noise.mean), max(self.worst, factor * noise.worst))
+
+
+class Asking:
+    """One engine under test.
+
+    Attributes:
+        arm: its role.
+        prompts: random token ids, the same for every engine of a vocabulary; short ones first.
+        long_prompt: longer than a prefill chunk, where the context allows.
+    """
+
+    def __init__(self, client: Client, spec: EngineSpec, info: EngineInfo) -> None:
+        self.client, self.spec, self.info = client, spec, info
+        self.arm = spec.arm
+        size = None if spec.architecture is None else spec.architecture.get("vocab_size")
+        ranges = vocabulary(spec.tokenizer, size if isinstance(size, int) else None)
+        self._ids = np.concatenate([np.arange(low, high) for low, high in ranges])
+        self._draw = np.random.default_rng(_SEED)
+        room = min(spec.max_model_len, info.max_model_len or spec.max_model_len) - 2 * OUTPUT_TOKENS
+        self.prompts = [self.draw(min(length, room)) for length in PROMPT_TOKENS]
+        self.long_prompt = self.draw(min(self._long(), room))
+        # Cache salts of another session with the same server must not meet ours.
+        self._session = secrets.token_hex(4)
+        self._takes_salts = True
+
+    def draw(self, length: int) -> list[int]:
+        """Further random token ids."""
+        return [int(i) for i in self._draw.choice(self._ids, size=max(1, length))]
+
+    def _long(self) -> int:
+        chunk = self.spec.args.get("max-num-batched-tokens")
+        try:
+            return LONG_PROMPT_TOKENS if chunk is None else int(chunk) + 100
+        except ValueError:
+            return LONG_PROMPT_TOKENS
+
+    def page(self) -> Page:
+        """The server's metrics now."""
+        try:
+            return Page.parse(self.client.get("/metrics"))
+        except RefusedError:
+            return Page(())
+
+    def greedy(
+        self, prompts: Sequence[list[int]], *, salt: str, tokens: int = OUTPUT_TOKENS, full: bool = False
+    ) -> list[Answer]:
+        """Each prompt's greedy answer, one after the other.
+
+        Args:
+            salt: requests with different salts share no cached prefix.
+            full: at full depth, which an engine with the SwiftKV plug-in takes as a request's own switch.
+
+        Raises:
+            EngineError: the engine refuses a plain request or cannot be reached.
+        """
+        return [self._ask(prompt, salt, tokens, full)[0] for prompt in prompts]
+
+    def together(self, prompts: Sequence[list[int]], *, salt: str, full: bool = False) -> list[Answer]:
+        """The same in one request, so that they share batches: short ones decode while long ones are computed."""
+        return self._ask(list(prompts), salt, OUTPUT_TOKENS, full)
+
+    def complete(self, body: dict[str, Any], salt: str) -> Any:
+        """The server's answer to a completion request."""
+        body = {"model": self.info.served_model, "temperature": 0.0, "ignore_eos": True, **body}
+        if self._takes_salts:
+            try:
+                return self.client.post("/v1/completions", {**body, "cache_salt": f"probe-{self._session}-{salt}"})
+            except RefusedError as e:
+                if "salt" not in str(e):
+                    raise
+                self._takes_salts = False
+        return self.client.post("/v1/completions", body)
+
+    def _ask(self, prompt: list[int] | list[list[int]], salt: str, tokens: int, full: bool) -> list[Answer]:
+        body: dict[str, Any] = {
+            "prompt": prompt, "max_tokens": tokens, "logprobs": TOP, "return_tokens_as_token_ids": True,
+        }  # fmt: skip
+        if full:
+            body["vllm_xargs"] = {"swiftkv_full": 1}
+        choices = sorted(self.complete(body, salt)["choices"], key=lambda choice: choice.get("index", 0))
+        return [_answer(choice) for choice in choices]
+
+
+def _answer(choice: dict[str, Any]) -> Answer:
+    """One choice; without log-probabilities its text stands for its tokens.
+
+    Raises:
+        EngineError: the choice is not that of a completion.
+    """
+    logprobs = choice.get("logprobs") or {}
+    try:
+        if not logprobs.get("tokens"):
+            return Answer((str(choice["text"]),), (), ())
+        values = tuple(float("nan") if v is None else float(v) for v in logprobs["token_logprobs"])
+        tops = tuple({str(k): float(v) for k, v in (top or {}).items()} for top in logprobs.get("top_logprobs") or ())
+        return Answer(tuple(str(token) for token in logprobs["tokens"]), values, tops)
+    except (KeyError, TypeError, ValueError) as e:
+        raise EngineError(f"the answer to a completion request has an unknown form ({e!r})") from e
+
+
+def gap(first: Sequence[Answer], second: Sequence[Answer]) -> Gap:
+    """How far two series of answers to the same prompts are apart; a value that is not a number is infinitely far."""
+    gaps: list[float] = []
+    changed = 0
+    for a, b in zip(first, second, strict=True):
+        changed += a.tokens != b.tokens
+        for i, (x, y) in enumerate(zip(a.tokens, b.tokens, strict=False)):
+            if i < len(a.logprobs) and i < len(b.logprobs):
+                gaps.append(max(abs(_logprob(a, i, token) - _logprob(b, i, token)) for token in (x, y)))
+            if x != y:
+                break
+    finite = np.nan_to_num(np.array(gaps or [0.0]), nan=np.inf, posinf=np.inf)
+    return Gap(float(finite.mean()), float(finite.max()), len(gaps), len(first), changed)
+
+
+def _logprob(answer: Answer, i: int, token: str) -> float:
+    """Log-probability of a token at place i; one that is not among the alternatives counts as the least of them."""
+    if token == answer.tokens[i]:
+        return answer.logprobs[i]
+    top = answer.tops[i] if i < len(answer.tops) else {}
+    return top.get(token, min([answer.logprobs[i], *top.values()]))
+
+
+def rounding(spec: EngineSpec) -> Limit:
+    """What an engine's arithmetic may do to log-probabilities.
+
+    In float32 sums change in their last digits. In 16 bits logits of 16 to 32 are 0.125 apart, and a step of one
+    logit moves a log-probability by as much.
+    """
+    architecture = spec.architecture or {}
+    dtype = str(spec.args.get("dtype") or architecture.get("dtype") or architecture.get("torch_dtype") or "bfloat16")
+    if dtype in ("auto", "None"):
+        dtype = str(architecture.get("dtype") or architecture.get("torch_dtype") or "bfloat16")
+    return Limit(0.002, 0.01) if dtype.removeprefix("torch.") in ("float32", "float") else Limit(0.06, 0.4)

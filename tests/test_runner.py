@@ -1,0 +1,47 @@
+"""A run through the command line against the fake engine: what a failed probe stops, and where it is said."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from swiftkv_bench.analysis import analyse
+from swiftkv_bench.cli import app
+from swiftkv_bench.store import Run
+
+CONFIG = {
+    "model_type": "llama", "vocab_size": 256, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 128, "max_position_embeddings": 2048,
+}  # fmt: skip
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    """A pair of fake engines; the second serves half the context that was asked for."""
+    path = tmp_path / "pair.yaml"
+    content = {
+        "name": "pair", "description": "two fakes", "baseline": {"config": CONFIG}, "swiftkv": {"config": CONFIG},
+        "max_model_len": 2048, "engine": "fake", "together": True, "swiftkv_args": {"max-model-len": 1024},
+        "perf": {"input_len": [32], "output_len": 4, "rate": [50.0], "requests": 8, "repeats": 1},
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_failed_probe_stops_the_load_points_of_its_arm_with_the_reason(profile: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = CliRunner().invoke(app, ["perf", "--profile", str(profile), "--out", str(folder)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
+    run = Run(folder)
+    why = "the probe `context length` failed: 1,024 tokens served, 2,048 asked for"
+    assert {r.trial.arm: (r.status, r.reason) for r in run.trial_records()} == {
+        "baseline": ("complete", None),
+        "swiftkv": ("failed", why),
+    }
+    assert run.manifest.status == "incomplete"
+    assert run.manifest.status_reason == f"load points of swiftkv not measured: {why}"
+    probe = next(p for p in run.manifest.probes if (p.name, p.arm) == ("context length", "swiftkv"))
+    assert (probe.status, probe.stops) == ("fail", ("load",))
+    findings = [f for f in analyse(run).findings if f.code == "trial-incomplete"]
+    assert [(f.arm, f.message) for f in findings] == [("swiftkv", f"The trial failed: {why}.")]
