@@ -12,7 +12,7 @@ from swiftkv_bench.regression.baselines import find
 from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
 from swiftkv_bench.regression.comparison import RunComparison
 from swiftkv_bench.regression.policy import Policy, load_policy
-from swiftkv_bench.render.comparison.github import annotations, on_github, write_summary
+from swiftkv_bench.render.comparison.github import annotations, on_github, refusal, write_summary
 from swiftkv_bench.render.comparison.page import write_comparison
 from swiftkv_bench.render.comparison.terminal import terminal
 from swiftkv_bench.stats.verdicts import Verdict
@@ -40,7 +40,12 @@ def run(
     if len(sides) > 2:
         raise InputError(f"compare takes one run or two, found {len(sides)}: {' '.join(sides)}")
     source = policy_file(policy)
-    found = compared(sides, load_policy(source), None if source is None else str(source), allow, root)
+    try:
+        found = compared(sides, load_policy(source), None if source is None else str(source), allow, root)
+    except InputError as e:
+        if on_github():
+            print(refusal(str(e)), file=sys.stderr)
+        raise
     if as_json:
         print(found.model_dump_json(indent=1))
     else:

@@ -33,6 +33,11 @@ def annotations(found: RunComparison) -> Iterator[str]:
         yield _command("notice", "swiftkv-bench: PASS", f"{headline(found)} ({label})")
 
 
+def refusal(reason: str) -> str:
+    """The annotation of a comparison that could not be made."""
+    return _command("error", "swiftkv-bench: nothing was compared", reason)
+
+
 def write_summary(found: RunComparison, environment: Mapping[str, str] = os.environ) -> Path | None:
     """Appends the comment to the job's summary; None where there is none.
 
