@@ -58,7 +58,7 @@ class QueryOnlyAttention(Attention):
     def forward(self, query: torch.Tensor) -> torch.Tensor:
         """Attend with ``query``, shape (rows, heads * head_size); the result has the same shape."""
         output = torch.empty_like(query)
-        if self.query_quant is not None:
+        if self.query_quant is not None and self.impl.supports_quant_query_input:
             query, _ = self.query_quant(query, self._q_scale)
         query = query.view(-1, self.num_heads, self.head_size)
         # The op's schema wants key and value tensors; backends whose forward() leaves the cache alone read

@@ -28,6 +28,20 @@ def check_config(vllm_config: Any, options: Options) -> None:
             f"--decode-context-parallel-size is {parallel.decode_context_parallel_size}; leave it at 1",
         ),
         (
+            parallel.prefill_context_parallel_size > 1,
+            f"prefill_context_parallel_size is {parallel.prefill_context_parallel_size}; leave it at 1",
+        ),
+        (
+            # vLLM 0.26 knows this pass, 0.32 no more. It shards the residual, which goes from half to half.
+            bool(getattr(getattr(vllm_config.compilation_config, "pass_config", None), "enable_sp", False)),
+            "sequence parallelism is on (pass_config.enable_sp or fuse_gemm_comms), which would split the hidden"
+            " states between the two halves; turn both off",
+        ),
+        (
+            vllm_config.use_v2_model_runner,
+            "the V2 model runner was never tested with SwiftKV; set VLLM_USE_V2_MODEL_RUNNER=0",
+        ),
+        (
             getattr(parallel, "use_ubatching", False),
             "dual-batch overlap is on, which splits a batch between the two halves; drop --enable-dbo",
         ),
@@ -64,11 +78,12 @@ def _skip_refusals(vllm_config: Any) -> list[tuple[bool, str]]:
             f" without logits processors; drop --speculative-config or {way_out}",
         ),
         (
-            vllm_config.use_v2_model_runner,
-            f"the V2 model runner was never tested with mode skip; set VLLM_USE_V2_MODEL_RUNNER=0 or {way_out}",
+            vllm_config.model_config.runner_type != "generate",
+            f"--runner {vllm_config.model_config.runner_type} pools hidden states of rows that mode skip leaves out;"
+            f" {way_out}",
         ),
         (
-            not vllm_config.use_v2_model_runner and speculative is None and tracker_of(vllm_config) is None,
+            speculative is None and tracker_of(vllm_config) is None,
             "vLLM did not load the entry point vllm.logits_processors of this package, so requests for prompt"
             f" logprobs would go unnoticed; reinstall swiftkv-bench in the engine's environment or {way_out}",
         ),

@@ -16,6 +16,7 @@ def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
     parallel: dict[str, Any] = {
         "pipeline_parallel_size": 1,
         "decode_context_parallel_size": 1,
+        "prefill_context_parallel_size": 1,
         "use_ubatching": False,
     }
     cache: dict[str, Any] = {"kv_sharing_fast_prefill": False, "calculate_kv_scales": False}
@@ -24,11 +25,18 @@ def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
         "kv_transfer_config": None,
         "speculative_config": None,
         "use_v2_model_runner": False,
-        "compilation_config": SimpleNamespace(static_forward_context={}),
     }
+    model: dict[str, Any] = {"runner_type": "generate"}
+    passes: dict[str, Any] = {"enable_sp": False}
     for name, value in changes.items():
-        next(part for part in (parallel, cache, top) if name in part)[name] = value
-    return SimpleNamespace(parallel_config=SimpleNamespace(**parallel), cache_config=SimpleNamespace(**cache), **top)
+        next(part for part in (parallel, cache, top, model, passes) if name in part)[name] = value
+    return SimpleNamespace(
+        parallel_config=SimpleNamespace(**parallel),
+        cache_config=SimpleNamespace(**cache),
+        model_config=SimpleNamespace(**model),
+        compilation_config=SimpleNamespace(static_forward_context={}, pass_config=SimpleNamespace(**passes)),
+        **top,
+    )
 
 
 def test_options_default_to_skipping_with_graphs() -> None:
@@ -84,7 +92,10 @@ def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, w
     [
         ({"pipeline_parallel_size": 2}, "--pipeline-parallel-size is 2"),
         ({"decode_context_parallel_size": 2}, "--decode-context-parallel-size is 2"),
+        ({"prefill_context_parallel_size": 2}, "prefill_context_parallel_size is 2"),
         ({"use_ubatching": True}, "drop --enable-dbo"),
+        ({"enable_sp": True}, "sequence parallelism is on"),
+        ({"use_v2_model_runner": True}, "set VLLM_USE_V2_MODEL_RUNNER=0"),
         ({"kv_sharing_fast_prefill": True}, "--kv-sharing-fast-prefill is on"),
         ({"calculate_kv_scales": True}, "--calculate-kv-scales is on"),
         ({"kv_transfer_config": object()}, "a KV connector is configured"),
@@ -100,7 +111,7 @@ def test_a_configuration_neither_mode_can_serve_is_refused(mode: Any, changes: d
     ("changes", "words"),
     [
         ({"speculative_config": SimpleNamespace(method="eagle")}, "speculative method 'eagle'"),
-        ({"use_v2_model_runner": True}, "set VLLM_USE_V2_MODEL_RUNNER=0"),
+        ({"runner_type": "pooling"}, "--runner pooling pools hidden states"),
         ({}, "did not load the entry point vllm.logits_processors"),
     ],
 )
