@@ -13,9 +13,7 @@ def command(
     ] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Key in which older runs may differ; repeatable.")] = None,
     baselines: Annotated[Path, typer.Option(help="Folder of accepted runs.")] = Path("results/baselines"),
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the plot. Default: the name's folder of accepted runs.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the plot. Default: results/history/NAME.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the series as JSON.")] = False,
 ) -> None:
     """Lists every figure over the accepted runs and the steps in it; draws them."""

@@ -27,5 +27,5 @@ def show_history(
         print(found.model_dump_json(indent=1))
         return
     terminal(found, Console(width=None if sys.stdout.isatty() else 140))
-    for path in draw(found, root / name if out is None else out):
+    for path in draw(found, Path("results/history") / name if out is None else out):
         print(f"plot: {path}")

@@ -60,7 +60,7 @@ class LogRatio:
         return float(stats.t.cdf(away / self.stderr, self.df)) if self.stderr > 0 else float(away >= 0)
 
     def n_to_decide(self, limit: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
-        """Trials a side that decide against `limit` if the ratio is the one seen; None on the limit or without error.
+        """Trials a side that decide against `limit` if the ratio is the one seen; None above 1,000 or without error.
 
         Searches the smallest n with (t(1 − α) + t(power)) · stderr · √(n now / n) within the distance.
         """
@@ -68,8 +68,7 @@ class LogRatio:
         if not self.stderr or distance == 0:
             return None
         each = self.stderr * math.sqrt(self.n)
-        sizes: list[int] = [*range(max(2, self.n + 1), 200), *(200 * 2**i for i in range(12))]
-        for n in sizes:
+        for n in range(max(2, self.n + 1), 1001):
             df = self.df / max(1, self.n - 1) * (n - 1)
             if float(stats.t.ppf(1 - alpha, df) + stats.t.ppf(power, df)) * each / math.sqrt(n) <= distance:
                 return n
