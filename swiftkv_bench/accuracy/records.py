@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -195,6 +195,21 @@ class StatusFile:
                     f"{self._path}: arm {arm} was begun with another model or engine configuration; resume with the "
                     f"same options, or choose a new folder with --out"
                 )
+
+    def require_tasks(self, arm: Arm, column: str, hashes: Mapping[str, str]) -> None:
+        """Refuses to mix answers to two versions of a task.
+
+        Raises:
+            InputError: the column was begun with another configuration or other documents of a task.
+        """
+        for state in self._states.values():
+            if (state.arm, state.column) == (arm, column):
+                changed = [name for name, known in state.task_hashes.items() if hashes.get(name, known) != known]
+                if changed:
+                    raise InputError(
+                        f"{self._path}: task {changed[0]} was begun with another configuration or other data; restore "
+                        f"them, or choose a new folder with --out"
+                    )
 
     def put(self, state: ColumnStatus) -> None:
         """Records a state in place of the one of the same column, arm and repeat."""

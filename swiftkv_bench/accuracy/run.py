@@ -48,6 +48,11 @@ class Prepared:
     columns: tuple[ColumnTasks, ...]
     missing: dict[str, str]
 
+    @property
+    def task_hashes(self) -> dict[str, str]:
+        """Task -> hash of its resolved configuration and documents."""
+        return {name: digest for column in self.columns for name, digest in column.hashes.items()}
+
 
 def prepare_accuracy(plan: AccuracyPlan, data_dir: Path | None, observer: Observer) -> Prepared:
     """Loads the data of every column and checks them.
@@ -186,6 +191,7 @@ class _Run:
         column, arm = column_tasks.column, session.arm
         done = sum(self.log.is_done(arm, repeat, item) for item in items)
         known = self.statuses.get(arm, repeat, column.name)
+        self.statuses.require_tasks(arm, column.name, column_tasks.hashes)
         looks = looks if repeat == 0 else None
         if done == len(items) and known is not None and known.status == "complete":
             if looks is not None:

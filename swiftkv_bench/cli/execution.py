@@ -112,6 +112,7 @@ def new_manifest(wanted: RunRequest) -> Manifest:
         slo=wanted.slo,
         plan=wanted.plan,
         plan_hash=content_hash([wanted.plan.model_dump(mode="json"), [runner.engine_key(s) for s in specs]]),
+        task_hashes={} if wanted.accuracy is None else wanted.accuracy.task_hashes,
         git=provenance.git_state(Path(__file__).parent),
         machine=provenance.machine(),
         packages=provenance.package_versions(),

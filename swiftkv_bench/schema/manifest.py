@@ -77,6 +77,9 @@ class Manifest(Record):
     slo: str | None = Field(None, description="latency targets of goodput as typed: ttft=2s,tpot=50ms,share=90%")
     plan: RunPlan = Field(description="the plan, whole: columns, grid, seeds and ids")
     plan_hash: str = Field(description="content hash of the plan")
+    task_hashes: dict[str, str] = Field(
+        {}, description="accuracy task -> hash of its resolved configuration and documents"
+    )
     git: GitState | None = Field(None, description="None outside a checkout")
     machine: Machine = Field(description="where it ran")
     packages: dict[str, str] = Field(description="versions of the packages that matter")

@@ -218,6 +218,16 @@ def test_answers_of_another_engine_configuration_are_refused(tokenizer: Path, tm
             _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer, "two")}, tmp_path)
 
 
+def test_answers_to_another_version_of_a_task_are_refused(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer)}, tmp_path)
+        states = json.loads((tmp_path / "columns.json").read_text())
+        states[0]["task_hashes"]["mini_arc"] = "of other data"
+        (tmp_path / "columns.json").write_text(json.dumps(states))
+        with pytest.raises(InputError, match="task mini_arc was begun with another configuration or other data"):
+            _run(_plan("mini:mini_arc", limit=3), {"baseline": _target(engine, tokenizer)}, tmp_path)
+
+
 def test_answers_to_other_prompts_are_refused(tokenizer: Path, tmp_path: Path) -> None:
     with ToyEngine() as engine:
         _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer)}, tmp_path)

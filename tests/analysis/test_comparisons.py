@@ -1,0 +1,154 @@
+"""Claims about one column: Holm, the noise of two runs of the baseline, the engine beyond it, looks before the end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from swiftkv_bench.analysis import AccuracyAnalysis, analyse
+from swiftkv_bench.analysis.stopping import is_decided
+from swiftkv_bench.analysis.values import ComparisonKind
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, ItemRecord
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.manifest import RunPlan
+from swiftkv_bench.stats.sequential import nominal_level
+from swiftkv_bench.stats.verdicts import Verdict
+from swiftkv_bench.store import create_run, write_atomic
+from tests.synthetic import accuracy_column, item, manifest
+
+ALL: tuple[Arm, ...] = ("baseline", "swiftkv-full", "swiftkv")
+N = 400
+
+
+def _column(name: str = "arc", margin: float = 0.025, documents: int = N) -> Column:
+    return accuracy_column(name, name.upper(), documents, margin, 0.25)
+
+
+def _answers(arm: Arm, wrong: Sequence[int], column: str = "arc", n: int = N, repeat: int = 0) -> list[ItemRecord]:
+    """Right everywhere but at the given items."""
+    return [item(arm, column, i, float(i not in set(wrong)), repeat=repeat) for i in range(n)]
+
+
+def _analysed(
+    folder: Path, items: Sequence[ItemRecord], columns: Sequence[Column], stops: bool = False, early: Sequence[str] = ()
+) -> AccuracyAnalysis:
+    arms = tuple(arm for arm in ALL if any(i.arm == arm for i in items))
+    plan = AccuracyPlan(
+        suite="paper", suite_hash="h", columns=tuple(columns), arms=arms, seed=0, stop_when_decided=stops
+    )
+    run = create_run(folder, manifest("a", RunPlan(accuracy=plan), arms))
+    run.items_path.write_text("".join(one.model_dump_json() + "\n" for one in items))
+    states = [ColumnStatus(arm=arm, column=name, status="ended early") for arm in arms for name in early]
+    write_atomic(folder / "columns.json", f"[{','.join(s.model_dump_json() for s in states)}]".encode())
+    return analyse(run).accuracy[0]
+
+
+def _verdict(part: AccuracyAnalysis, kind: ComparisonKind, column: int = 0) -> Verdict | None:
+    found = part.columns[column].comparisons[kind].verdict
+    return None if found is None else found.verdict
+
+
+def test_a_fail_that_holm_takes_back_is_open_with_its_n(tmp_path: Path) -> None:
+    lost = range(50, 67)  # 17 of 400: just beyond 2.5 points at 5 %
+    items = [*_answers("baseline", range(50)), *_answers("swiftkv", [*range(50), *lost])]
+    alone = _analysed(tmp_path / "alone", items, [_column()])
+    assert _verdict(alone, "total") is Verdict.FAIL
+    others = [_column(f"other{k}") for k in range(6)]
+    items += [one for c in others for arm in ALL[::2] for one in _answers(arm, range(50), c.name)]
+    part = _analysed(tmp_path / "seven", items, [_column(), *others])
+    total = part.columns[0].comparisons["total"]
+    assert total.p_fail_holm is not None
+    assert total.p_fail_holm > 0.05
+    assert total.verdict is not None
+    assert total.verdict.verdict is Verdict.INCONCLUSIVE
+    assert total.verdict.n_to_decide is not None
+    assert total.verdict.n_to_decide > N
+
+
+def test_an_engine_that_loses_and_gains_alike_fails_against_two_runs_of_the_baseline(tmp_path: Path) -> None:
+    full, skipping = range(40), range(20, 60)  # 20 lost, 20 gained
+    items = [*_answers("baseline", full), *_answers("swiftkv-full", full), *_answers("swiftkv", skipping)]
+    without = _analysed(tmp_path / "without", items, [_column()])
+    assert without.columns[0].comparisons["engine"].delta.delta == 0
+    assert _verdict(without, "engine") is not Verdict.FAIL
+    again = _answers("baseline", [*range(38), 40, 41], repeat=1)  # 2 lost, 2 gained
+    part = _analysed(tmp_path / "with", [*items, *again], [_column()])
+    excess = part.columns[0].comparisons["engine"].excess
+    assert excess is not None
+    assert excess.verdict is Verdict.FAIL
+    assert (_verdict(part, "engine"), _verdict(part, "model")) == (Verdict.FAIL, Verdict.PASS)
+
+
+def test_an_engine_as_noisy_as_the_baseline_passes(tmp_path: Path) -> None:
+    wrong = range(40)
+    items = [*_answers("baseline", wrong), *_answers("baseline", range(2, 42), repeat=1)]
+    items += [*_answers("swiftkv-full", wrong), *_answers("swiftkv", range(2, 42))]
+    part = _analysed(tmp_path / "r", items, [_column(margin=0.03)])
+    assert {kind: _verdict(part, kind) for kind in ("model", "engine")} == {
+        "model": Verdict.PASS, "engine": Verdict.PASS,
+    }  # fmt: skip
+
+
+def test_a_drop_beyond_a_noise_that_is_wider_than_the_margin_still_fails(tmp_path: Path) -> None:
+    n = 100  # without a flip the noise of 100 items is still ±3.7 points
+    items = [*_answers("baseline", [], n=n), *_answers("baseline", [], n=n, repeat=1)]
+    items += _answers("swiftkv", range(30), n=n)
+    part = _analysed(tmp_path / "r", items, [_column(documents=n)])
+    assert _verdict(part, "total") is Verdict.FAIL
+
+
+def test_a_column_that_nobody_answers_right_has_no_verdict(tmp_path: Path) -> None:
+    column = accuracy_column("gsm8k", "GSM8K", N, 0.03, None)
+    items = [*_answers("baseline", range(N), "gsm8k"), *_answers("swiftkv", range(N), "gsm8k")]
+    assert _verdict(_analysed(tmp_path / "r", items, [column]), "total") is Verdict.INCONCLUSIVE
+
+
+def test_bounds_of_a_column_that_ended_early_count_every_look(tmp_path: Path) -> None:
+    items = [*_answers("baseline", range(5), n=120), *_answers("swiftkv", range(5, 45), n=120)]
+    part = _analysed(tmp_path / "r", items, [_column()], stops=True, early=["arc"])
+    total = part.columns[0].comparisons["total"]
+    assert total.verdict is not None
+    assert total.verdict.alpha == pytest.approx(nominal_level(0.3, 0.05))
+    assert total.delta.tail == pytest.approx(nominal_level(0.3, 0.025))
+    plain = _analysed(tmp_path / "plain", items, [_column(documents=120)]).columns[0].comparisons["total"].delta
+    assert total.delta.interval is not None
+    assert plain.interval is not None
+    assert total.delta.interval.half_width > 1.5 * plain.interval.half_width
+
+
+def test_the_average_over_columns_that_ended_early_has_no_verdict(tmp_path: Path) -> None:
+    items = [one for name in ("arc", "mmlu") for arm in ALL[::2] for one in _answers(arm, range(50), name)]
+    columns = [_column("arc"), _column("mmlu")]
+    whole = _analysed(tmp_path / "whole", items, columns, stops=True).macro
+    early = _analysed(tmp_path / "early", items, columns, stops=True, early=["arc"]).macro
+    assert whole is not None
+    assert early is not None
+    assert whole.comparisons["total"].verdict is not None
+    assert early.comparisons["total"].verdict is None
+
+
+def _scores(n: int, wrong: Sequence[int]) -> dict[tuple[str, int], float]:
+    return {("arc", i): float(i not in set(wrong)) for i in range(n)}
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "decided"),
+    [
+        (40, 0, False),  # nothing flips, but so few items allow no claim yet
+        (360, 0, True),
+        (120, 60, True),  # a loss of half the answers
+        (200, 8, False),  # 4 points lost: beyond the margin, not by enough at half the items
+    ],
+)
+def test_a_column_is_decided_when_more_items_could_change_nothing(n: int, lost: int, decided: bool) -> None:
+    plan = AccuracyPlan(suite="s", suite_hash="h", columns=(_column(),), arms=("baseline", "swiftkv"), seed=0)
+    scores = {("baseline", 0): _scores(n, []), ("swiftkv", 0): _scores(n, range(lost))}
+    assert is_decided(plan, _column(), scores) is decided  # type: ignore[arg-type]
+
+
+def test_a_column_is_not_decided_for_one_arm_or_for_models_that_guess() -> None:
+    plan = AccuracyPlan(suite="s", suite_hash="h", columns=(_column(),), arms=("baseline", "swiftkv"), seed=0)
+    guess = _scores(N, np.arange(N)[np.arange(N) % 4 != 0].tolist())
+    assert not is_decided(plan, _column(), {("baseline", 0): _scores(N, [])})
+    assert not is_decided(plan, _column(), {("baseline", 0): guess, ("swiftkv", 0): guess})
