@@ -160,11 +160,9 @@ def main() -> int:
     chosen = _chosen(cases(gpu), arguments.only)
     started = time.perf_counter()
     deadline = math.inf if arguments.seconds is None else started + arguments.seconds
-    outcomes = _run_all(chosen, gpu, deadline)
+    outcomes = _run_all(chosen, gpu, deadline, arguments.json)
     _print(outcomes)
     print(f"{time.perf_counter() - started:.0f} s in all")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
     failed = [f"{outcome.name}: {failure}" for outcome in outcomes for failure in outcome.failures]
     failed += [f"{case.name}: not run for lack of time" for case in chosen[len(outcomes) :]]
     for line in failed:
@@ -198,7 +196,8 @@ class _References:
         return self._known[key]
 
 
-def _run_all(chosen: list[Case], gpu: bool, deadline: float) -> list[Outcome]:
+def _run_all(chosen: list[Case], gpu: bool, deadline: float, written: Path | None) -> list[Outcome]:
+    """Runs the cases; ``written`` holds the outcomes of all that ended, at any moment."""
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="swiftkv-checkpoints-") as folder:
         paths = checkpoints(Path(folder), gpu, {case.checkpoint for case in chosen})
@@ -217,6 +216,8 @@ def _run_all(chosen: list[Case], gpu: bool, deadline: float) -> list[Outcome]:
             if case.baseline is not None and not outcome.failures:
                 _judge(outcome, outcomes[case.baseline], str(case.engine["dtype"]))
             gpu_environment.free(gpu=gpu)
+            if written is not None:
+                written.write_text(json.dumps([asdict(o) for o in outcomes.values()], indent=1) + "\n")
             print(f"done: {case.name}, {outcome.seconds:.0f} s {outcome.failures or ''}", file=sys.stderr, flush=True)
     return list(outcomes.values())
 

@@ -93,7 +93,7 @@ def _bound(ax: "Axes", points: Sequence[PointResult]) -> None:
             linewidth=1,
             marker=mark,
             markersize=9,
-            label="baseline ÷ bound",
+            label="baseline ÷ ratio of prompt FLOPs",
             zorder=1,
         )
 
