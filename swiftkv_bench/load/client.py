@@ -6,9 +6,8 @@ computed here; `swiftkv_bench.metrics` does it from the record.
 
 import asyncio
 import gc
-import resource
+import re
 import ssl
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from swiftkv_bench.load import request, response
+from swiftkv_bench.load import response
 from swiftkv_bench.load.connection import Connection, Exchange, Pool
 from swiftkv_bench.load.job import Job, Slice
 from swiftkv_bench.load.pacer import NEVER, Pacer
 from swiftkv_bench.load.response import Outcome, Reply
-from swiftkv_bench.schema.perf import STATUS, RequestStatus
+from swiftkv_bench.schema.requests import STATUS, RequestStatus
 
 _INLINE_SHAPES = 10
 """JSON events parsed at the end of a response; one that needs more waits for the end of the window."""
@@ -61,7 +60,7 @@ class Client:
         self._job = job
         self._loop = loop
         self._drained = drained
-        self._requests = [request.encode(prompt, job.target) for prompt in job.prompts]
+        self._requests = job.requests
         self._rows: dict[int, _Row] = {}
         self._active: dict[Connection, Exchange] = {}
         self._waiting: dict[int, float] = {}
@@ -147,11 +146,11 @@ class Client:
         gc.unfreeze()
         rows = [self._rows.pop(index) for index in sorted(self._rows)]
         waited = None if delay_s is None or self._delay0 is None else delay_s - self._delay0
-        prompts = [self._job.prompts[i % len(self._job.prompts)] for i in range(len(rows))]
+        sent = [self._requests[i % len(self._requests)] for i in range(len(rows))]
         columns = _columns(rows, self._t0)
         return Slice(
-            prompt_tokens_asked=_ints([prompt.tokens for prompt in prompts]),
-            output_tokens_asked=_ints([prompt.output_tokens for prompt in prompts]),
+            prompt_tokens_asked=_ints([request.prompt_tokens for request in sent]),
+            output_tokens_asked=_ints([request.output_tokens for request in sent]),
             cpu_s=cpu_s,
             run_queue_delay_s=waited,
             max_rss_bytes=max_rss_bytes(),
@@ -222,7 +221,7 @@ class Client:
         self, connection: Connection, exchange: Exchange, status: RequestStatus | None, error: str | None
     ) -> None:
         self._active.pop(connection, None)
-        end_s = exchange.times[-1] if status is None else perf_counter()
+        end_s = exchange.last_s if status is None else perf_counter()
         ended_as = None if status is None else (status, error or "")
         self._pool.give(connection)
         self._record(exchange, ended_as, end_s, closed=connection.closed)
@@ -270,7 +269,7 @@ class Client:
 
 
 def _outcome(reply: Reply, ended_as: tuple[RequestStatus, str] | None, max_shapes: int | None) -> Outcome | None:
-    if ended_as is not None and not reply.parts:
+    if ended_as is not None and not reply.parts and reply.before is None:
         return response.failed(*ended_as)
     outcome = response.parse(reply, max_shapes=max_shapes)
     if outcome is not None and ended_as is not None and outcome.status != "http-error":
@@ -337,7 +336,12 @@ def run_queue_delay_s() -> float | None:
         return None
 
 
-def max_rss_bytes() -> int:
-    """Peak resident memory of this process."""
-    # Linux counts in KiB, macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def max_rss_bytes() -> int | None:
+    """Peak resident memory of this process; None where the kernel does not say."""
+    # getrusage's figure outlives fork and exec: it is the parent's peak where that was higher.
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return None if found is None else int(found.group(1)) * 1024

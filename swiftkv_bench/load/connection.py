@@ -11,13 +11,17 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import cast
 
-from swiftkv_bench.load import framing
+from swiftkv_bench.load import framing, response
 from swiftkv_bench.load.framing import ChunkScanner, FramingError, Head
 from swiftkv_bench.load.pacer import Pacer
-from swiftkv_bench.load.response import Reply
-from swiftkv_bench.schema.perf import RequestStatus
+from swiftkv_bench.load.response import Condensed, Reply
+from swiftkv_bench.schema.requests import RequestStatus
 
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
+CONDENSE_READS = 32
+"""Reads of a stream that are kept as they came; then what they say is kept instead."""
+CONDENSE_SHAPES = 10
+"""JSON events parsed for it; streams that need more are kept raw until their end."""
 CONNECT_TIMEOUT_S = 30.0
 MAX_IDLE_S = 2.0
 """A used connection idle for longer is not used again: servers close theirs after a few seconds (uvicorn: 5 s),
@@ -27,7 +31,7 @@ and a request that meets the closing would be lost."""
 class Exchange:
     """One request under way: what has been received, and when."""
 
-    __slots__ = ("index", "parts", "scheduled_s", "sent_s", "times")
+    __slots__ = ("before", "before_s", "condense_at", "index", "parts", "scheduled_s", "sent_s", "times")
 
     def __init__(self, index: int, scheduled_s: float) -> None:
         self.index = index
@@ -35,15 +39,37 @@ class Exchange:
         self.sent_s = float("nan")
         self.parts: list[bytes] = []
         self.times: list[float] = []
+        self.before: Condensed | None = None
+        """What was received before `parts`."""
+        self.before_s = float("nan")
+        """When the last of that was received."""
+        self.condense_at = CONDENSE_READS
+        """Reads in `parts` at which they are condensed."""
 
     def reply(self, *, closed: bool) -> Reply:
         """What was received, to be parsed."""
-        return Reply(self.parts, self.times, closed)
+        return Reply(self.parts, self.times, closed, self.before)
+
+    def condense(self) -> None:
+        """Keeps in short what was received, where it is whole events; else tries again later."""
+        condensed = response.condense(self.reply(closed=False), CONDENSE_SHAPES)
+        if condensed is None:
+            self.condense_at = 2 * len(self.parts)
+            return
+        self.before, self.before_s = condensed, self.times[-1]
+        self.parts, self.times, self.condense_at = [], [], CONDENSE_READS
+
+    @property
+    def received_bytes(self) -> int:
+        """How much was received."""
+        return sum(map(len, self.parts)) + (0 if self.before is None else self.before.bytes)
 
     @property
     def last_s(self) -> float:
         """When anything last moved."""
-        return self.times[-1] if self.times else self.sent_s
+        if self.times:
+            return self.times[-1]
+        return self.sent_s if self.before is None else self.before_s
 
 
 Finished = Callable[["Connection", Exchange, RequestStatus | None, str | None], None]
@@ -110,6 +136,8 @@ class Connection(asyncio.Protocol):
             self._look_for_end(exchange, data)
         if now >= self._pacer.at_s:
             self._pacer.fire(now)
+        elif len(exchange.parts) >= exchange.condense_at and self.exchange is exchange and self._scanner is None:
+            exchange.condense()
 
     def eof_received(self) -> bool:
         """asyncio: the server sends no more; the transport is closed."""
@@ -122,11 +150,11 @@ class Connection(asyncio.Protocol):
         self._lost(self)
         if exchange is None:
             return
-        if exc is None and exchange.parts:
+        if exc is None and exchange.received_bytes:
             self._finished(self, exchange, None, None)
         else:
             how = "closed" if exc is None else f"broke ({type(exc).__name__})"
-            self._finished(self, exchange, "reset", f"the connection {how} after {_received(exchange)} bytes")
+            self._finished(self, exchange, "reset", f"the connection {how} after {exchange.received_bytes} bytes")
 
     def abort(self) -> Exchange | None:
         """Closes at once; the exchange under way, if any, is returned and not reported."""
@@ -185,12 +213,9 @@ class Connection(asyncio.Protocol):
         if tail.endswith(b"\r\n\r\n"):
             # A trailer, or a stream whose lines end in CRLF: follow the framing from here on.
             self._scanner = ChunkScanner()
-            return self._scanner.feed(b"".join(exchange.parts)[head.body_start :])
+            start = head.body_start if exchange.before is None else 0
+            return self._scanner.feed(b"".join(exchange.parts)[start:])
         return False
-
-
-def _received(exchange: Exchange) -> int:
-    return sum(len(part) for part in exchange.parts)
 
 
 class Pool:

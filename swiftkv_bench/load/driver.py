@@ -22,6 +22,7 @@ from swiftkv_bench.errors import EngineError, InputError
 from swiftkv_bench.load import arrivals, workload
 from swiftkv_bench.load.client import Progress
 from swiftkv_bench.load.job import Job, Slice, empty_times
+from swiftkv_bench.load.request import encode
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.load.worker import read_message, write_message
 from swiftkv_bench.load.workload import Prompt, Tokenise, Vocabulary
@@ -185,12 +186,12 @@ def _jobs(point: Point, load: _Load, target: Target, options: Options) -> list[J
     return [
         Job(
             target=target,
-            prompts=load.prompts[worker::workers],
+            requests=[encode(prompt, target) for prompt in load.prompts[worker::workers]],
             due_s=None if load.due_s is None else load.due_s[worker::workers],
             tail_s=load.tail_s[(worker - len(load.prompts)) % workers :: workers],
             concurrency=len(range(worker, concurrency, workers)),
             duration_s=point.duration_s if load.due_s is None and point.requests is None else None,
-            warmup=load.warmup if worker == 0 else [],
+            warmup=[encode(prompt, target) for prompt in load.warmup] if worker == 0 else [],
             idle_timeout_s=options.idle_timeout_s,
         )
         for worker in range(workers)
@@ -205,12 +206,12 @@ def _finish(point: Point, load: _Load, slices: Sequence[Slice], started_utc: str
     if window_s is None:
         sent = table.sent_s[~np.isnan(table.sent_s)]
         window_s = float(sent.max()) if len(sent) else 0.0
-    delays = [part.run_queue_delay_s for part in slices]
+    delays, peaks = [part.run_queue_delay_s for part in slices], [part.max_rss_bytes for part in slices]
     telemetry = ClientTelemetry.model_validate(
         {
             "cpu_s": sum(part.cpu_s for part in slices),
             "run_queue_delay_s": None if None in delays else sum(delay or 0.0 for delay in delays),
-            "max_rss_bytes": sum(part.max_rss_bytes for part in slices),
+            "max_rss_bytes": None if None in peaks else sum(peak or 0 for peak in peaks),
             "tail_requests": sum(part.tail_requests for part in slices),
             "workers": len(slices),
             "loop": slices[0].loop,

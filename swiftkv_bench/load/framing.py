@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from swiftkv_bench.schema.perf import Int
+from swiftkv_bench.schema.requests import Int
 
 _HEAD_END = b"\r\n\r\n"
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
@@ -110,23 +110,39 @@ def read_body(raw: bytes, head: Head, *, closed: bool) -> Body:
     return Body(data, np.array([len(data)]), np.array([head.body_start + len(data)]), complete)
 
 
+def whole_chunks(raw: bytes, start: int) -> Body | None:
+    """The chunked body from an offset on, where it is whole chunks without a CRLF in their data and not the last one.
+
+    None where it is not.
+    """
+    # Alternates size, data, size, data, ..., "".
+    fields = raw[start:].split(b"\r\n")
+    if len(fields) < 3 or len(fields) % 2 == 0 or fields.pop() != b"":
+        return None
+    return _from_fields(fields, start, complete=False)
+
+
 def _split_chunks(raw: bytes, start: int) -> Body | None:
-    # A complete body whose data has no CRLF alternates size, data, size, data, ..., 0, "", "".
+    # A complete body whose data has no CRLF ends in 0, "", "".
     fields = raw[start:].split(b"\r\n")
     if len(fields) < 3 or len(fields) % 2 == 0 or fields[-3:] != [b"0", b"", b""]:
         return None
-    sizes, pieces = fields[0:-3:2], fields[1:-3:2]
+    return _from_fields(fields[:-3], start, complete=True)
+
+
+def _from_fields(fields: list[bytes], start: int, *, complete: bool) -> Body | None:
+    sizes, pieces = fields[0::2], fields[1::2]
     lengths = list(map(len, pieces))
     try:
         value = {size: int(size, 16) for size in set(sizes)}
     except ValueError:
         return None
-    if [value[size] for size in sizes] != lengths:
+    if [value[size] for size in sizes] != lengths or 0 in lengths:
         return None
     piece_ends = np.cumsum(np.array(lengths, dtype=np.int64))
     heads = np.array(list(map(len, sizes)), dtype=np.int64) + 4
     raw_ends = start + piece_ends + np.cumsum(heads) - 2
-    return Body(b"".join(pieces), piece_ends, raw_ends, True)
+    return Body(b"".join(pieces), piece_ends, raw_ends, complete)
 
 
 def _walk_chunks(raw: bytes, start: int) -> Body:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from swiftkv_bench.load.request import Request
 from swiftkv_bench.load.target import Target
-from swiftkv_bench.load.workload import Prompt
-from swiftkv_bench.schema.perf import Float, Int, SmallInt
+from swiftkv_bench.schema.requests import Float, Int, SmallInt
 
 
 @dataclass(frozen=True)
@@ -14,17 +14,17 @@ class Job:
     """A slice of a trial: requests at due times, or a closed loop."""
 
     target: Target
-    prompts: list[Prompt]
-    """Of the measured requests, in order of schedule; a closed loop of given duration goes round them, rotated."""
+    requests: list[Request]
+    """Those that are measured, in order of schedule; a closed loop of given duration goes round them, rotated."""
     due_s: Float | None
-    """shape (prompts,): when each is due, from the start of the window; None: closed loop."""
+    """shape (requests,): when each is due, from the start of the window; None: closed loop."""
     tail_s: Float
     """shape (tail,): due times of the load kept on after the window until the last measured request ends."""
     concurrency: int
     """Closed loop: requests in flight. Else: connections opened beforehand."""
     duration_s: float | None
-    """Closed loop: requests are started until then; None: until all prompts are sent."""
-    warmup: list[Prompt]
+    """Closed loop: requests are started until then; None: until all are sent."""
+    warmup: list[Request]
     """Sent and awaited before the window; not measured."""
     idle_timeout_s: float
     """A request on which nothing moves for so long has stalled."""
@@ -51,7 +51,7 @@ class Slice:
     errors: dict[int, str]
     cpu_s: float
     run_queue_delay_s: float | None
-    max_rss_bytes: int
+    max_rss_bytes: int | None
     loop: str
     pacer: str
     tail_requests: int = 0

@@ -1,15 +1,18 @@
 """The bytes of a request, made before the window opens."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.load.target import Target
-from swiftkv_bench.load.workload import Prompt
+
+if TYPE_CHECKING:
+    # Client processes use requests and not prompts.
+    from swiftkv_bench.load.workload import Prompt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request, ready to be written to a socket."""
 
@@ -19,6 +22,10 @@ class Request:
     """Where the ids that no other prompt of the trial shares begin in `data`; equals `own_end` for text."""
     own_end: int
     """Where they end."""
+    prompt_tokens: int
+    """Length of the prompt, -1 for text that was not tokenised."""
+    output_tokens: int
+    """Tokens asked of the engine."""
 
     def rotated(self, by: int) -> "Request":
         """The same request with its own ids rotated by `by` places: equal in length, new from the first own id.
@@ -30,10 +37,10 @@ class Request:
             return self
         by %= len(ids)
         own = b",".join(ids[by:] + ids[:by])
-        return Request(self.data[: self.own_start] + own + self.data[self.own_end :], self.own_start, self.own_end)
+        return replace(self, data=self.data[: self.own_start] + own + self.data[self.own_end :])
 
 
-def encode(prompt: Prompt, target: Target) -> Request:
+def encode(prompt: "Prompt", target: Target) -> Request:
     """The request for one prompt.
 
     The engine is asked to ignore end-of-text, so that both arms generate `output_tokens`; greedy, streamed, with
@@ -57,19 +64,19 @@ def encode(prompt: Prompt, target: Target) -> Request:
         if prompt.text is None:
             raise InputError("the chat endpoint takes text, not token ids; give --prompts with a JSONL file")
         payload = json.dumps({"messages": [{"role": "user", "content": prompt.text}], **body}).encode()
-        return _with_head(payload, target, 0, 0)
+        return _with_head(payload, target, prompt)
     if prompt.token_ids is None:
-        return _with_head(json.dumps({"prompt": prompt.text, **body}).encode(), target, 0, 0)
+        return _with_head(json.dumps({"prompt": prompt.text, **body}).encode(), target, prompt)
     ids = [b"%d" % i for i in prompt.token_ids.tolist()]
     opening = b'{"prompt":['
     shared = b"".join(i + b"," for i in ids[: prompt.shared_tokens])
     own = b",".join(ids[prompt.shared_tokens :])
     start = len(opening) + len(shared)
     payload = opening + shared + own + b"]," + json.dumps(body, separators=(",", ":")).encode()[1:]
-    return _with_head(payload, target, start, start + len(own))
+    return _with_head(payload, target, prompt, (start, start + len(own)))
 
 
-def _with_head(payload: bytes, target: Target, own_start: int, own_end: int) -> Request:
+def _with_head(payload: bytes, target: Target, prompt: "Prompt", own: tuple[int, int] = (0, 0)) -> Request:
     host, port = target.address
     host = f"[{host}]" if ":" in host else host
     key = "" if target.api_key is None else f"Authorization: Bearer {target.api_key}\r\n"
@@ -77,4 +84,5 @@ def _with_head(payload: bytes, target: Target, own_start: int, own_end: int) -> 
         f"POST {target.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
         f"Accept: text/event-stream\r\n{key}Content-Length: {len(payload)}\r\n\r\n"
     ).encode("ascii")
-    return Request(head + payload, len(head) + own_start, len(head) + own_end)
+    start, end = (len(head) + at for at in own)
+    return Request(head + payload, start, end, prompt.tokens, prompt.output_tokens)

@@ -5,6 +5,7 @@ distinct shape of event; the others are compared with it byte by byte, which dec
 """
 
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from swiftkv_bench.load import framing, sse
 from swiftkv_bench.load.framing import FramingError, Head
-from swiftkv_bench.schema.perf import Float, Int, RequestStatus
+from swiftkv_bench.schema.requests import Float, Int, RequestStatus
 
 ChunkTokens = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 _CONTENT_KEYS = ("content", "reasoning_content", "reasoning", "tool_calls")
@@ -35,9 +36,11 @@ class Reply:
     """When each read gave it, any axis."""
     closed: bool = False
     """Whether the server closed the connection after the last read."""
+    before: "Condensed | None" = None
+    """What was read before `parts` and is kept in short."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a reply amounts to."""
 
@@ -73,9 +76,56 @@ class _MalformedError(ValueError):
     pass
 
 
+class Condensed:
+    """The first part of a streamed response, read: its whole chunks of framing with whole events in them."""
+
+    __slots__ = ("bytes", "chunk_s", "chunk_tokens", "events", "head")
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+        self.events = _Events()
+        self.chunk_s = array("d")
+        self.chunk_tokens = array("i")
+        self.bytes = 0
+        """How much was condensed."""
+
+
 def failed(status: RequestStatus, error: str, http_status: int = -1) -> Outcome:
     """The outcome of a request that has no usable response."""
     return Outcome(status, http_status, np.empty(0), np.empty(0, dtype=np.int16), error=error)
+
+
+def condense(reply: Reply, max_shapes: int) -> Condensed | None:
+    """The reply in short, to be followed by further reads; None where it does not end with a whole event.
+
+    A raw stream takes some 100 times the memory of what it says. `reply.before` is changed and must not be used after.
+
+    Args:
+        max_shapes: gives up when more distinct shapes of events than this need JSON parsing.
+    """
+    raw = b"".join(reply.parts)
+    try:
+        head = framing.parse_head(raw) if reply.before is None else replace(reply.before.head, body_start=0)
+    except FramingError:
+        return None
+    if head is None or head.status != 200 or not head.event_stream or not head.chunked:
+        return None
+    body = framing.whole_chunks(raw, head.body_start)
+    if body is None or not body.data.endswith(b"\n\n"):
+        return None
+    found, ends = sse.events(body.data)
+    kept = Condensed(head) if reply.before is None else reply.before
+    try:
+        read = None if _DONE in found else kept.events.take(found, max_shapes)
+    except _MalformedError:
+        return None
+    if read is None:
+        return None
+    tokens, chunk = read
+    kept.chunk_s.frombytes(_chunk_times(reply, body, ends[chunk]).tobytes())
+    kept.chunk_tokens.frombytes(tokens.astype(np.intc).tobytes())
+    kept.bytes += len(raw)
+    return kept
 
 
 def parse(reply: Reply, *, max_shapes: int | None = None) -> Outcome | None:
@@ -86,7 +136,7 @@ def parse(reply: Reply, *, max_shapes: int | None = None) -> Outcome | None:
     """
     raw = b"".join(reply.parts)
     try:
-        head = framing.parse_head(raw)
+        head = framing.parse_head(raw) if reply.before is None else replace(reply.before.head, body_start=0)
         if head is None:
             return failed("reset", f"the connection closed after {len(raw)} bytes, before the response head was whole")
         body = framing.read_body(raw, head, closed=reply.closed)
@@ -109,7 +159,7 @@ def _parse_whole(reply: Reply, head: Head, body: framing.Body) -> Outcome:
     if event.error is not None:
         return failed("engine-error", f"the engine answered with an error: {event.error}", head.status)
     times = np.array(reply.times[-1:]) if event.has_content else np.empty(0)
-    return _outcome(reply, head, times, np.full(len(times), event.completion_tokens), event.usage)
+    return _outcome(head, times, np.full(len(times), event.completion_tokens), event.usage)
 
 
 def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int | None) -> Outcome | None:
@@ -117,25 +167,37 @@ def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int 
     done = _DONE in found
     if done:
         found = found[: found.index(_DONE)]
-    read = _read_events(found, max_shapes)
+    before = reply.before
+    events = _Events() if before is None else before.events
+    read = events.take(found, max_shapes)
     if read is None:
         return None
-    tokens, chunk = read.chunks()
-    read_ends = np.cumsum([len(part) for part in reply.parts])
-    at = np.searchsorted(read_ends, body.raw_offset(ends[chunk])) if len(chunk) else chunk
-    outcome = _outcome(reply, head, np.array(reply.times)[at], tokens, read.usage)
-    if read.total:
+    tokens, chunk = read
+    chunk_s = _chunk_times(reply, body, ends[chunk])
+    if before is not None:
+        chunk_s = np.concatenate([np.frombuffer(before.chunk_s), chunk_s])
+        tokens = np.concatenate([np.frombuffer(before.chunk_tokens, dtype=np.intc), tokens])
+    outcome = _outcome(head, chunk_s, tokens, events.usage)
+    if events.total:
         # The running count outlives a missing last usage event.
-        outcome = replace(outcome, output_tokens=read.total)
-    if read.error is not None:
-        return replace(outcome, status="engine-error", error=f"the stream carried an error: {read.error}")
+        outcome = replace(outcome, output_tokens=events.total)
+    if events.error is not None:
+        return replace(outcome, status="engine-error", error=f"the stream carried an error: {events.error}")
     if not done:
         ended = "ended" if body.complete else "broke off"
         return replace(outcome, status="truncated", error=f"the stream {ended} without its end marker [DONE]")
     return outcome
 
 
-def _outcome(reply: Reply, head: Head, chunk_s: Float, tokens: Int, usage: dict[str, Any] | None) -> Outcome:
+def _chunk_times(reply: Reply, body: framing.Body, ends: Int) -> Float:
+    """When the read came that brought the byte before each offset in the body."""
+    if len(ends) == 0:
+        return np.empty(0)
+    read_ends = np.cumsum([len(part) for part in reply.parts])
+    return np.array(reply.times, dtype=np.float64)[np.searchsorted(read_ends, body.raw_offset(ends))]
+
+
+def _outcome(head: Head, chunk_s: Float, tokens: Int, usage: dict[str, Any] | None) -> Outcome:
     usage = usage or {}
     wide = bool(tokens.max(initial=0) > np.iinfo(np.int16).max)
     return Outcome(
@@ -153,8 +215,8 @@ def _count(value: Any) -> int:
     return value if isinstance(value, int) else _NONE
 
 
-class _Stream:
-    """What the events of one response say, one element an event; `_NONE` where an event does not say it.
+class _Events:
+    """What the events of one response say, taken in one or several times.
 
     A shape of content event is the bytes before its text and those after it with every digit zeroed. The first of a
     shape is read as JSON; another that has the same bytes, and a text that is a JSON string, is JSON as well, and
@@ -164,25 +226,39 @@ class _Stream:
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
         self.error: str | None = None
-        self.texts: list[bytes] = []
-        """What stood in the place of a text where the rest was compared; to be JSON strings."""
-        self._content: list[bool] = []
-        self._running: list[int] = []
-        self._listed: list[int] = []
+        self.total = 0
+        """The last running count of output tokens, 0 if there was none."""
         self._prefix = b""
         self._mark = b""
         self._known: dict[bytes, tuple[slice | None, int]] = {}
 
-    @property
-    def total(self) -> int:
-        """The last running count of output tokens, 0 if there was none."""
-        return next((count for count in reversed(self._running) if count > 0), 0)
+    def take(self, found: Sequence[bytes], max_shapes: int | None) -> tuple[Int, Int] | None:
+        """Tokens, and number of the event, of every further event that is a chunk with content.
 
-    def take(self, found: Sequence[bytes], max_shapes: int | None) -> bool:
-        """Reads events; False, half-way, when more than `max_shapes` need JSON."""
-        content, running, listed = self._content.append, self._running.append, self._listed.append
-        texts = self.texts
-        parsed = 0
+        None, with nothing taken, when more than `max_shapes` events need JSON.
+        """
+        read = _Read()
+        if not self._compare(found, max_shapes, read):
+            return None
+        if not _are_strings(read.texts):
+            # One is no JSON at all, or holds more than a text: every event has to be read.
+            read = _Read()
+            for data in found:
+                self._load(data, read)
+        self.usage = read.usage or self.usage
+        self.error = self.error or read.error
+        running, tokens = np.array(read.running, dtype=np.int64), np.array(read.listed, dtype=np.int64)
+        counted = np.flatnonzero(running >= 0)
+        if len(counted):
+            tokens[counted] = np.diff(running[counted], prepend=self.total)
+            self.total = int(running[counted[-1]])
+        chunk = np.flatnonzero(np.array(read.content, dtype=np.bool_) | (tokens > 0))
+        return tokens[chunk], chunk
+
+    def _compare(self, found: Sequence[bytes], max_shapes: int | None, read: "_Read") -> bool:
+        content, running, listed = read.content.append, read.running.append, read.listed.append
+        text_seen = read.texts.append
+        loaded = 0
         for data in found:
             prefix = self._prefix
             if prefix and data.startswith(prefix):
@@ -190,35 +266,26 @@ class _Stream:
                 shape = self._known.get(rest.translate(_ZEROED))
                 if shape is not None:
                     digits, tokens = shape
-                    texts.append(text)
+                    text_seen(text)
                     content(text != b"")
                     running(_NONE if digits is None else int(rest[digits]))
                     listed(tokens)
                     continue
-            if parsed == max_shapes:
+            if loaded == max_shapes:
                 return False
-            parsed += 1
-            self.read(data)
+            loaded += 1
+            self._load(data, read)
         return True
 
-    def chunks(self) -> tuple[Int, Int]:
-        """Tokens, and number of the event, of every event that is a chunk with content."""
-        running = np.array(self._running, dtype=np.int64)
-        tokens = np.array(self._listed, dtype=np.int64)
-        counted = np.flatnonzero(running >= 0)
-        tokens[counted] = np.diff(running[counted], prepend=0)
-        chunk = np.flatnonzero(np.array(self._content, dtype=np.bool_) | (tokens > 0))
-        return tokens[chunk], chunk
-
-    def read(self, data: bytes) -> None:
+    def _load(self, data: bytes, read: "_Read") -> None:
         """Reads one event as JSON."""
         event, value = _load(data)
-        self._content.append(event.has_content)
+        read.content.append(event.has_content)
         # Without choices it is a summary: the usage event that ends the stream.
-        self._running.append(event.completion_tokens if event.has_choices else _NONE)
-        self._listed.append(event.chunk_tokens)
-        self.usage = event.usage or self.usage
-        self.error = self.error or event.error
+        read.running.append(event.completion_tokens if event.has_choices else _NONE)
+        read.listed.append(event.chunk_tokens)
+        read.usage = event.usage or read.usage
+        read.error = read.error or event.error
         text = _only_text(value)
         if text is not None and event.error is None:
             self._learn(data, event, *text)
@@ -240,17 +307,19 @@ class _Stream:
         self._known[after.translate(_ZEROED)] = (digits, event.chunk_tokens)
 
 
-def _read_events(found: Sequence[bytes], max_shapes: int | None) -> _Stream | None:
-    stream = _Stream()
-    if not stream.take(found, max_shapes):
-        return None
-    if _are_strings(stream.texts):
-        return stream
-    # One is no JSON at all, or holds more than a text: every event has to be read.
-    stream = _Stream()
-    for data in found:
-        stream.read(data)
-    return stream
+class _Read:
+    """Some events, one element an event; `_NONE` where an event does not say it."""
+
+    __slots__ = ("content", "error", "listed", "running", "texts", "usage")
+
+    def __init__(self) -> None:
+        self.content: list[bool] = []
+        self.running: list[int] = []
+        self.listed: list[int] = []
+        self.texts: list[bytes] = []
+        """What stood in the place of a text where the rest was compared; to be JSON strings."""
+        self.usage: dict[str, Any] | None = None
+        self.error: str | None = None
 
 
 def _only_text(value: dict[str, Any]) -> tuple[str, str] | None:

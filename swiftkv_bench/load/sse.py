@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from swiftkv_bench.schema.perf import Int
+from swiftkv_bench.schema.requests import Int
 
 _SEPARATOR = re.compile(rb"(?>\r\n|\n|\r){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")

@@ -125,7 +125,7 @@ async def _warm_up(job: Job, loop: asyncio.AbstractEventLoop) -> None:
     over = loop.create_future()
     warm = Job(
         target=job.target,
-        prompts=job.warmup,
+        requests=job.warmup,
         due_s=None,
         tail_s=empty_times(),
         concurrency=1,

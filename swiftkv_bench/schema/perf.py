@@ -6,23 +6,20 @@ metrics are computed from it by `swiftkv_bench.metrics`; nothing here is a summa
 """
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from swiftkv_bench.schema.base import Record, content_hash
 from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.requests import STATUS as STATUS
+from swiftkv_bench.schema.requests import Float as Float
+from swiftkv_bench.schema.requests import Int as Int
+from swiftkv_bench.schema.requests import RequestStatus as RequestStatus
+from swiftkv_bench.schema.requests import RequestTable as RequestTable
+from swiftkv_bench.schema.requests import SmallInt as SmallInt
 from swiftkv_bench.schema.telemetry import Telemetry
-
-Float = npt.NDArray[np.float64]
-Int = npt.NDArray[np.int64]
-SmallInt = npt.NDArray[np.signedinteger[Any]]
-"""Any signed integer type: at one value a token, int16 keeps a million requests in memory."""
-
 
 UNPACED = ("all-at-once", "closed-loop")
 """Arrival processes without times of their own: the server sets the pace, so throughput is what they measure."""
@@ -92,71 +89,6 @@ class Trial(Record):
     arm: Arm = Field(description="the engine it is sent to")
     repeat: int = Field(description="0, 1, ...; trials of all arms with the same repeat share a seed", ge=0)
     seed: int = Field(description="seed of schedule and prompts", ge=0)
-
-
-RequestStatus = Literal[
-    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled", "engine-error"
-]
-"""`ok`: finished as the protocol says. `truncated`: the stream ended without its end marker. `malformed`: a
-chunk that is no JSON. `stalled`: idle timeout. `cancelled`: the run was stopped first. `engine-error`: HTTP 200, then
-an error in the body."""
-
-STATUS: tuple[RequestStatus, ...] = (
-    "ok", "http-error", "connect-error", "reset", "stalled", "truncated", "malformed", "cancelled", "engine-error",
-)  # fmt: skip
-"""Order of the codes in `RequestTable.status`; only ever appended to."""
-
-
-@dataclass(frozen=True)
-class RequestTable:
-    """Raw record of the measured requests of a trial, in order of schedule.
-
-    All times are seconds on one `perf_counter` axis with 0 at the start of the arrival window. `n`
-    requests, `m` chunks with content. Not-a-number and -1 stand for "not there" in arrays only.
-    """
-
-    scheduled_s: Float
-    """shape (n,): when the schedule wanted it sent; closed loop: when it was sent."""
-    sent_s: Float
-    """shape (n,): when its bytes were handed to the kernel; NaN if it never was."""
-    end_s: Float
-    """shape (n,): when the response ended or failed; NaN if never."""
-    status: Int
-    """shape (n,): index into `STATUS`."""
-    http_status: Int
-    """shape (n,): HTTP status, -1 if no response."""
-    prompt_tokens_asked: Int
-    """shape (n,): prompt length sent, in token ids."""
-    output_tokens_asked: Int
-    """shape (n,): max_tokens sent."""
-    prompt_tokens: Int
-    """shape (n,): as the server's `usage` says, -1 if it did not."""
-    output_tokens: Int
-    """shape (n,): as the server's `usage` says, -1 if it did not."""
-    cached_tokens: Int
-    """shape (n,): prompt tokens served from the prefix cache as `usage` says, -1 if it did not."""
-    chunk_start: Int
-    """shape (n + 1,): chunks of request i are `chunk_start[i]:chunk_start[i + 1]`."""
-    chunk_s: Float
-    """shape (m,): when the bytes of a chunk with content arrived (the read that completed it)."""
-    chunk_tokens: SmallInt
-    """shape (m,): tokens in the chunk where the server tells (running usage, token ids or logprobs), else -1."""
-    errors: dict[int, str]
-    """request index -> one sentence, for every request whose status is not `ok`."""
-
-    def __len__(self) -> int:
-        return len(self.scheduled_s)
-
-    @classmethod
-    def empty(cls) -> "RequestTable":
-        """The table of a trial in which nothing was sent."""
-        none, no_count = np.zeros(0), np.zeros(0, dtype=np.int64)
-        return cls(
-            scheduled_s=none, sent_s=none, end_s=none, status=no_count, http_status=no_count,
-            prompt_tokens_asked=no_count, output_tokens_asked=no_count, prompt_tokens=no_count,
-            output_tokens=no_count, cached_tokens=no_count, chunk_start=np.zeros(1, dtype=np.int64), chunk_s=none,
-            chunk_tokens=np.zeros(0, dtype=np.int16), errors={},
-        )  # fmt: skip
 
 
 class ClientTelemetry(Record):

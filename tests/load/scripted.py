@@ -15,6 +15,7 @@ import numpy as np
 
 from swiftkv_bench.load.client import Client
 from swiftkv_bench.load.job import Job, Slice, empty_times
+from swiftkv_bench.load.request import encode
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.load.worker import event_loop
 from swiftkv_bench.load.workload import Prompt
@@ -129,11 +130,20 @@ def prompts(n: int, output_tokens: int = 3) -> list[Prompt]:
     return [Prompt(np.array([i % 256, 1, 2, 3], dtype=np.uint32), output_tokens) for i in range(n)]
 
 
-def job(target: Target | str, n: int = 1, *, due_s: Sequence[float] | None = None, **changes: object) -> Job:
-    """`n` requests one after another, or at due times."""
+def job(
+    target: Target | str,
+    n: int = 1,
+    *,
+    due_s: Sequence[float] | None = None,
+    of: Sequence[Prompt] | None = None,
+    **changes: object,
+) -> Job:
+    """Requests, `n` or those of the given prompts, one after another or at due times."""
+    where = Target(target, "fake", VOCABULARY) if isinstance(target, str) else target
+    sent = prompts(n if due_s is None else len(due_s)) if of is None else of
     fields: dict[str, object] = {
-        "target": Target(target, "fake", VOCABULARY) if isinstance(target, str) else target,
-        "prompts": prompts(n if due_s is None else len(due_s)),
+        "target": where,
+        "requests": [encode(prompt, where) for prompt in sent],
         "due_s": None if due_s is None else np.array(due_s),
         "tail_s": empty_times(),
         "concurrency": 1,

@@ -1,5 +1,6 @@
 """The client against a server that sends scripted bytes: what it records of every way a response can go."""
 
+import itertools
 import socket
 import threading
 from collections.abc import Callable
@@ -249,7 +250,7 @@ def test_a_slow_server_does_not_slow_an_open_loop() -> None:
     assert statuses(found) == ["ok"] * 5
 
 
-@pytest.mark.parametrize("size", [{"n": 40}, {"n": 8, "duration_s": 0.3}])
+@pytest.mark.parametrize("size", [{"n": 40}, {"n": 8, "duration_s": 1.0}])
 def test_a_closed_loop_never_has_more_in_flight_than_asked(size: dict[str, float]) -> None:
     lock, now, most = threading.Lock(), [0], [0]
 
@@ -264,7 +265,7 @@ def test_a_closed_loop_never_has_more_in_flight_than_asked(size: dict[str, float
 
     with ScriptedServer(answer) as server:
         found = run(job(server.url, int(size["n"]), concurrency=4, duration_s=size.get("duration_s")))
-    assert most == [4]
+    assert most[0] <= 4
     assert set(statuses(found)) == {"ok"}
     edges = np.concatenate(
         [np.stack([found.sent_s, 0 * found.sent_s + 1]), np.stack([found.end_s, 0 * found.end_s - 1])], 1
@@ -300,11 +301,43 @@ def test_chat_sends_text_and_reads_deltas() -> None:
     answer = framed([(role, False), (data(chat({"content": "a"}, 1)), True), (data(last(1)), False), (DONE, False)])
     with ScriptedServer(say(answer.raw)) as server:
         target = Target(server.url, "m", api="chat")
-        found = run(job(target, prompts=[Prompt(None, 1, text="h\u00e9llo")]))
+        found = run(job(target, of=[Prompt(None, 1, text="h\u00e9llo")]))
         assert server.requests[0].startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
         assert b'"messages": [{"role": "user", "content": "h\\u00e9llo"}]' in server.requests[0]
     assert (statuses(found), found.chunk_tokens.tolist()) == (["ok"], [1])
     assert found.prompt_tokens_asked.tolist() == [-1]
+
+
+@pytest.mark.parametrize("apart", [1, 37, 64])
+def test_a_long_stream_is_the_same_however_many_events_a_read_has(apart: int) -> None:
+    events = [(data(completion(chr(97 + i % 26), i + 1)), True) for i in range(300)]
+    raw = framed([*events, (data(last(300)), False), (DONE, False)]).raw
+    edges = [0, *framed(events).content_ends[apart - 1 :: apart], len(raw)]
+    # Ends of the framing's chunks, two bytes after those of their events.
+    cuts = [at + 2 if 0 < at < len(raw) else at for at in edges]
+    pieces = [raw[start:stop] for start, stop in itertools.pairwise(cuts)]
+    with ScriptedServer(lambda a: a.send(*pieces, apart_s=0.0005)) as server:
+        found = run(job(server.url, 2))
+        assert server.connections == 1
+    assert (statuses(found), found.output_tokens.tolist()) == (["ok"] * 2, [300, 300])
+    assert found.chunk_tokens.tolist() == [1] * 600
+    assert (np.diff(found.chunk_s.reshape(2, 300), axis=1) >= 0).all()
+
+
+def test_a_long_stream_that_breaks_off_keeps_what_came_before() -> None:
+    events = [(data(completion("a", i + 1)), True) for i in range(100)]
+    written = framed(events)
+    edges = [0, *(end + 2 for end in written.content_ends[:80])]
+    pieces = [written.raw[start:stop] for start, stop in itertools.pairwise(edges)]
+
+    def answer(answering: Answering) -> None:
+        answering.send(*pieces, apart_s=0.0005)
+        answering.close()
+
+    with ScriptedServer(answer) as server:
+        found = run(job(server.url))
+    assert (statuses(found), found.chunk_count.tolist()) == (["truncated"], [80])
+    assert found.errors[0] == "the stream broke off without its end marker [DONE]"
 
 
 def test_many_connections_at_once() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from swiftkv_bench.errors import InputError
 from swiftkv_bench.load.driver import Options, TrialRun, run_trial
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.metrics import trial_metrics
@@ -146,6 +147,11 @@ def test_a_window_of_given_length_measures_what_is_due_in_it(url: str) -> None:
     assert done.window_s == 0.5
     assert done.table.scheduled_s.tolist() == pytest.approx([0.025 * i for i in range(20)], abs=1e-6)
     assert done.total_s >= 0.475 + TTFT_S + (TOKENS - 1) * ITL_S
+
+
+def test_ids_for_the_chat_endpoint_are_the_users_error(url: str) -> None:
+    with pytest.raises(InputError, match="the chat endpoint takes text, not token ids; give --prompts"):
+        run(url, trial(), api="chat")
 
 
 def test_a_server_that_is_gone_is_a_trial_of_connect_errors() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftkv_bench.load.response import Outcome, Reply, parse
+from swiftkv_bench.load.response import Outcome, Reply, condense, parse
 from tests.load import streams
 from tests.load.streams import DONE, Written, chat, completion, data, framed, last, plain, read_of, reads
 
@@ -106,6 +106,30 @@ def test_a_bound_on_parsing_gives_up_or_says_the_same(case: tuple[Written, list[
     assert whole is not None
     if bounded is not None:
         assert repr(bounded) == repr(whole)
+
+
+@given(streams_in_pieces(), st.sets(st.integers(1, 12)))
+def test_a_stream_kept_in_short_on_the_way_says_the_same(
+    case: tuple[Written, list[int], list[int], list[int]], after: set[int]
+) -> None:
+    written, cuts, _, _ = case
+    parts = reads(written.raw, cuts)
+    whole = parse(Reply(parts, [float(i) for i in range(len(parts))]))
+    kept = Reply([], [])
+    for i, part in enumerate(parts):
+        kept = Reply([*kept.parts, part], [*kept.times, float(i)], before=kept.before)
+        condensed = condense(kept, 100) if i in after else None
+        kept = kept if condensed is None else Reply([], [], before=condensed)
+    assert repr(parse(kept)) == repr(whole)
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_whole_events_are_kept_in_short_and_parts_of_events_are_not(newline: bytes) -> None:
+    written = framed([(data(completion(word, i + 1), newline), True) for i, word in enumerate("abc")])
+    ends = {end + 2: i + 1 for i, end in enumerate(written.content_ends)}
+    for cut in range(1, len(written.raw) - len(b"0\r\n\r\n") + 1):
+        condensed = condense(Reply([written.raw[:cut]], [1.0]), 10)
+        assert (0 if condensed is None else len(condensed.chunk_s)) == (ends.get(cut, 0) if newline == b"\n" else 0)
 
 
 def test_several_events_in_one_read_come_at_the_same_time() -> None:

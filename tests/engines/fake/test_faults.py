@@ -27,7 +27,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def asked(url: str, fault: str | None, n: int = 3, idle_timeout_s: float = 20.0) -> Slice:
     target = Target(url, "fake", extra_body={} if fault is None else {"fault": fault})
-    return run(job(target, prompts=prompts(n, TOKENS), idle_timeout_s=idle_timeout_s))
+    return run(job(target, of=prompts(n, TOKENS), idle_timeout_s=idle_timeout_s))
 
 
 FAULTS: dict[str, tuple[str, tuple[int, ...], str]] = {
@@ -80,7 +80,7 @@ def test_an_empty_first_event_is_not_the_first_token(url: str) -> None:
 
 def test_reasoning_of_a_chat_is_content(url: str) -> None:
     target = Target(url, "fake", api="chat", extra_body={"fault": "reasoning"})
-    found = run(job(target, prompts=[Prompt(None, 5, text="why?")]))
+    found = run(job(target, of=[Prompt(None, 5, text="why?")]))
     assert (found.status.tolist(), found.chunk_tokens.tolist()) == ([0], [1] * 5)
 
 
