@@ -48,6 +48,7 @@ class LoadRequest:
     warmup_requests: int = 1
     shared_prefix: float = 0.0
     prompts: Path | None = None
+    workers: int = 1
     stop_within: float | None = None
     """Known share of the ratio at which a point needs no further repeat; None repeats as asked."""
     slo: str | None = None
@@ -111,6 +112,7 @@ def perf_plan(
     context = min(config.spec.max_model_len for config in engines)
     for point in points:
         _check_fits(point, context)
+        _check_runs(point, load.workers)
     planned = plan.plan_perf(
         points,
         [config.spec.arm for config in engines],
@@ -184,6 +186,10 @@ def load_perf_suite(name: str) -> PerfSuite:
 def _grids(load: LoadRequest, defaults: PerfDefaults, suite: PerfSuite | None) -> list[plan.Grid]:
     if load.duration_s is not None and load.requests is not None:
         raise InputError("--requests and --duration exclude each other; give one")
+    if load.duration_s is not None and not load.duration_s > 0:
+        raise InputError(f"--duration {load.duration_s:g} is no time; give seconds above 0")
+    if load.prompts is not None and not load.prompts.is_file():
+        raise InputError(f"--prompts {load.prompts} is not there; give a JSONL file")
     if not 0 <= load.shared_prefix < 1:
         raise InputError(f"--shared-prefix {load.shared_prefix:g} is no share; give 0 or more and below 1")
     bases = plan.grids_of_suite(suite) if suite else [_default_grid(defaults, load)]
@@ -230,6 +236,14 @@ def _arrivals(load: LoadRequest) -> tuple[Arrivals, ...]:
             raise InputError(f"--trace {load.trace} is not there; give a JSONL file")
         found.append(Arrivals(process="trace", trace=str(load.trace)))
     return tuple(found)
+
+
+def _check_runs(point: Point, workers: int) -> None:
+    a = point.arrivals
+    if point.duration_s is not None and a.process == "all-at-once":
+        raise InputError("--duration needs a rate; give --requests to send all at once")
+    if a.concurrency is not None and a.concurrency < workers:
+        raise InputError(f"--workers {workers} is above the concurrency of {a.concurrency}; lower it")
 
 
 def _check_fits(point: Point, context: int) -> None:

@@ -21,6 +21,8 @@ GREW = 1.10
 DOUBLINGS = 4
 RUNG = 1.10
 """The search for the highest rate under an objective ends with two rates this far apart."""
+TRIES = 3
+"""Trials of one rate before the search of its input length is given up."""
 LADDER_TOP, LADDER_BOTTOM = 2.4, 0.1
 """Its range, as shares of the baseline's capacity."""
 
@@ -155,13 +157,13 @@ def _limits(auto: AutoRates, arm: Arm, seed: int, capacity: Mapping[Length, floa
         asked = {length: b for length, b in state.items() if not b.closed}
         if not asked:
             return
-        trials = {n: trial_of(_paced(auto, n, b.rate), arm, 0, seed) for n, b in asked.items()}
+        trials = {n: trial_of(_paced(auto, n, b.rate), arm, b.tries, seed) for n, b in asked.items()}
         rates = ", ".join(f"{units.rate(b.rate)} at {length.mean:,.0f}" for length, b in asked.items())
         seen = yield Stage(tuple(trials.values()), reason=f"highest rate of {arm} under the objective: {rates}")
         for length, trial in trials.items():
             outcome = seen.get(trial.trial_id)
             attained = None if outcome is None else outcome.attained
-            state[length] = state[length].gone() if attained is None else state[length].after(attained >= share)
+            state[length] = state[length].again() if attained is None else state[length].after(attained >= share)
 
 
 def _paced(auto: AutoRates, length: Length, rate: float) -> Point:
@@ -175,6 +177,8 @@ class _Bracket:
     rates: tuple[float, ...]
     fails: int = -1
     passes: int | None = None
+    tries: int = 0
+    """Trials at this rung that brought nothing: not valid, failed or left out."""
 
     @property
     def _low(self) -> int:
@@ -193,11 +197,11 @@ class _Bracket:
     def after(self, met: bool) -> "_Bracket":
         """With the outcome at `rate`."""
         middle = (self.fails + self._low) // 2
-        return replace(self, passes=middle) if met else replace(self, fails=middle)
+        return replace(self, passes=middle, tries=0) if met else replace(self, fails=middle, tries=0)
 
-    def gone(self) -> "_Bracket":
-        """Given up: the trial brought nothing."""
-        return replace(self, fails=self._low)
+    def again(self) -> "_Bracket":
+        """With one more try of the same rung; given up after `TRIES`."""
+        return replace(self, tries=self.tries + 1) if self.tries + 1 < TRIES else replace(self, fails=self._low)
 
 
 def ladder(capacity: float) -> tuple[float, ...]:

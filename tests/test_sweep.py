@@ -89,6 +89,18 @@ def test_the_search_ends_with_two_neighbouring_rates_around_the_limit(arm: Arm, 
     assert len(rates) <= 6
 
 
+def test_a_trial_that_brings_nothing_is_tried_again_with_another_seed() -> None:
+    first = ladder(20.0)[(len(ladder(20.0)) - 1) // 2]
+
+    def flaky(trial: Trial) -> Outcome | None:
+        return None if trial.repeat == 0 and trial.point.arrivals.rate == first else _engine(trial)
+
+    stages = _driven(_auto(objective="ttft=1s", lengths=(100,)), flaky)
+    asked = [t for s in stages[:-1] if not s.searched for t in s.trials if t.arm == "baseline"]
+    assert [(t.point.arrivals.rate == first, t.repeat) for t in asked[:3]] == [(True, 0), (True, 1), (False, 0)]
+    assert asked[0].seed != asked[1].seed
+
+
 def test_arms_climb_the_same_ladder() -> None:
     stages = _driven(_auto(objective="ttft=1s"))
     rungs = set(ladder(20.0))

@@ -136,6 +136,7 @@ def _load(flags: LoadFlags) -> LoadRequest:
         warmup_requests=flags.warmup,
         shared_prefix=flags.shared_prefix,
         prompts=flags.prompts,
+        workers=flags.workers,
         stop_within=_share(flags.stop_when_ratio_within),
         slo=flags.slo,
     )

@@ -1,0 +1,102 @@
+"""`swiftkv-bench perf` as its user has it: killed and resumed, and what it says of input it cannot use."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from swiftkv_bench.cli import app
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.store import open_run
+from tests.test_load_runs import profile_file
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWIFTKV_BENCH_CACHE", str(tmp_path / "cache"))
+    return profile_file(tmp_path, {"ttft": 0.02}, {"ttft": 0.01})
+
+
+def _start(arguments: Sequence[str], folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "swiftkv_bench", "perf", *arguments], cwd=folder, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def _recorded(run: Path) -> dict[str, str]:
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((run / "trials").glob("*.json"))}
+
+
+def test_a_killed_sweep_goes_on_with_the_same_command_and_repeats_nothing(tmp_path: Path, profile: Path) -> None:
+    arguments = [
+        "--profile", str(profile), "--out", "run", "--no-self-test", "--input-len", "50", "--output-len", "1",
+        "--rate", "10", "--rate", "20", "--rate", "inf", "--requests", "8", "--repeats", "2",
+    ]  # fmt: skip
+    with _start(arguments, tmp_path) as process:
+        while len(_recorded(tmp_path / "run")) < 4 and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    before = _recorded(tmp_path / "run")
+    assert 4 <= len(before) < 12
+    with _start(arguments, tmp_path) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "resuming run" in err
+    assert f"{len(before)} of 12 trials are there already" in err
+    after = _recorded(tmp_path / "run")
+    assert len(after) == 12
+    assert {name: after[name] for name in before} == before
+    assert open_run(tmp_path / "run").manifest.status == "complete"
+    assert "Speed under load" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rate", "0"], "--rate 0 is no request rate"),
+        (["--rate", "auto", "--rate", "2"], "--rate auto finds the rates itself"),
+        (["--rate", "auto", "--concurrency", "2"], "--rate auto finds the rates itself"),
+        (["--rate", "auto", "--duration", "10"], "give --requests instead of --duration"),
+        (["--rate", "auto", "--arrivals", "sometimes"], "--arrivals sometimes is unknown"),
+        (["--arrivals", "sometimes"], "--arrivals sometimes is unknown"),
+        (["--burstiness", "0"], "--burstiness 0 is not above 0"),
+        (["--input-len", "two"], "--input-len two is no length in tokens"),
+        (["--input-len", "4090", "--output-len", "100"], "is above the model's context of 4096 tokens"),
+        (["--shared-prefix", "1"], "--shared-prefix 1 is no share"),
+        (["--requests", "5", "--duration", "5"], "--requests and --duration exclude each other"),
+        (["--duration", "0"], "--duration 0 is no time"),
+        (["--rate", "inf", "--duration", "5"], "--duration needs a rate"),
+        (["--slo", "ttft"], "--slo ttft= is no duration"),
+        (["--slo", "latency=2s"], "'latency' is none of ttft, tpot, e2e"),
+        (["--slo", "share=90%"], "none of ttft, tpot, e2e"),
+        (["--slo", "ttft=2s,share=150%"], "--slo share=150% is no share"),
+        (["--stop-when-ratio-within", "-3%"], "--stop-when-ratio-within=-3% is no share"),
+        (["--budget", "soon"], "--budget=soon is no duration"),
+        (["--trace", "absent.jsonl"], "--trace absent.jsonl is not there"),
+        (["--prompts", "absent.jsonl"], "--prompts absent.jsonl is not there"),
+        (["--suite", "figure5"], "--suite figure5 is unknown"),
+        (["--workers", "3", "--concurrency", "2"], "--workers 3 is above the concurrency of 2"),
+        (["--profile", "absent"], "--profile absent is unknown"),
+    ],
+)
+def test_input_that_cannot_be_used_is_one_sentence(
+    arguments: list[str], said: str, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = arguments if "--profile" in arguments else ["--profile", str(profile), *arguments]
+    found = CliRunner().invoke(app, ["perf", "--out", "run", *chosen]).exception
+    assert isinstance(found, InputError)
+    assert said in str(found)
+    assert "\n" not in str(found)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,137 @@
+"""Load runs on two fake engines whose latencies are known: what is measured is what they do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from swiftkv_bench import runner
+from swiftkv_bench.analysis import PerfAnalysis, analyse
+from swiftkv_bench.cli.execution import build_request, new_manifest
+from swiftkv_bench.cli.options import EngineFlags, LoadFlags, RunFlags
+from swiftkv_bench.observer import Silent
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.store import Run, create_run
+
+SHAPE = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "vocab_size": 512, "max_position_embeddings": 4096, "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+Measure = Callable[..., Run]
+
+
+def profile_file(folder: Path, baseline: dict[str, object], swiftkv: dict[str, object], **engine: object) -> Path:
+    """A profile of two fake engines with these options."""
+    content = {
+        "name": "fakes", "description": "two fake engines", "engine": "fake", "max_model_len": 4096,
+        "baseline": {"config": SHAPE}, "swiftkv": {"config": SHAPE | {"num_key_value_layers": 2}}, "together": True,
+        "engine_args": engine, "baseline_args": baseline, "swiftkv_args": swiftkv,
+    }  # fmt: skip
+    path = folder / "fakes.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
+    """Runs a load on a profile and returns the finished run."""
+    monkeypatch.setenv("SWIFTKV_BENCH_CACHE", str(tmp_path / "cache"))
+
+    def run(profile: Path, load: LoadFlags, name: str = "run", *, together: bool = True) -> Run:
+        engines = EngineFlags(profile=str(profile), together=together)
+        wanted = build_request(engines, RunFlags(), Silent(), accuracy=None, load=load)
+        folder = tmp_path / name
+        opened = Run(folder) if folder.exists() else create_run(folder, new_manifest(wanted))
+        return runner.execute(wanted, opened, Silent())
+
+    return run
+
+
+def _load(**flags: object) -> LoadFlags:
+    return LoadFlags(**{"self_test": False, "warmup": 0, **flags})  # type: ignore[arg-type]
+
+
+def _perf(run: Run) -> PerfAnalysis:
+    return analyse(run).perf[0]
+
+
+def test_a_known_ratio_is_measured(tmp_path: Path, measure: Measure) -> None:
+    profile = profile_file(tmp_path, {"ttft": 0.4}, {"ttft": 0.2}, itl=0.01)
+    run = measure(profile, _load(input_len=["50"], output_len="6", rate=["10"], requests=10, repeats=3))
+    (p,) = _perf(run).points
+    gain = p.gains["ttft_mean_s"]
+    assert gain.pairs == 3
+    assert gain.value == pytest.approx(2.0, rel=0.2)
+    assert gain.interval is not None
+    assert gain.interval.low < 2.2
+    assert gain.interval.high > 1.8
+    assert p.gains["tpot_mean_s"].value == pytest.approx(1.0, rel=0.3)
+    for arm, ttft_s in (("baseline", 0.4), ("swiftkv", 0.2)):
+        split, machine = p.arms[arm].breakdown, p.arms[arm].machine  # type: ignore[index]
+        assert split is not None
+        assert split.prefill_s == pytest.approx(ttft_s, rel=0.01)
+        assert machine is not None
+        assert machine.engine_rss_bytes is not None
+        assert machine.engine_cpus is not None
+        assert machine.preemptions == 0
+    assert run.manifest.status == "complete"
+
+
+def test_automatic_rates_find_capacity_and_the_highest_rate_under_an_objective(
+    tmp_path: Path, measure: Measure
+) -> None:
+    # One request at a time, 50 and 35 ms each. With even arrivals above capacity request i waits i (service - 1/rate).
+    # 9 in 10 of 16 then have their first token within 150 ms up to a rate of 1 / (service - (150 ms - service) / 14). A
+    # busy machine makes the engines slower, never faster; tests/test_sweep.py has the search on exact engines.
+    service_s: dict[Arm, float] = {"baseline": 0.05, "swiftkv": 0.035}
+    profile = profile_file(tmp_path, {"ttft": 0.05}, {"ttft": 0.035}, **{"max-num-seqs": 1})
+    flags = _load(
+        input_len=["50"], output_len="1", rate=["auto"], arrivals="constant", requests=16, repeats=1, slo="ttft=150ms"
+    )
+    run = measure(profile, flags)
+    perf = _perf(run)
+    at_once = next(p for p in perf.points if p.point.arrivals.process == "all-at-once")
+    capacity = {arm: a.estimates["request_throughput"].value for arm, a in at_once.arms.items()}
+    assert {arm: 0.2 / t < capacity[arm] < 1.05 / t for arm, t in service_s.items()} == dict.fromkeys(service_s, True)
+    (limits,) = perf.limits
+    assert limits.arms.keys() == service_s.keys()
+    for arm, limit in limits.arms.items():
+        assert limit.low is None or limit.low < 1.1 / (service_s[arm] - (0.15 - service_s[arm]) / 14)
+    plan = run.manifest.plan.perf
+    assert plan is not None
+    assert {t.trial_id for t in plan.trials} <= {r.trial.trial_id for r in run.trial_records()}
+
+
+def test_what_a_budget_leaves_out_comes_with_the_same_command(tmp_path: Path, measure: Measure) -> None:
+    profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01})
+    flags = {"input_len": ["50"], "output_len": "1", "rate": ["20", "0.001"], "requests": 4, "repeats": 1}
+    first = measure(profile, _load(**flags, budget="60s"))
+    assert first.manifest.status == "incomplete"
+    assert first.manifest.status_reason == "2 trials did not fit the time budget"
+    recorded = [r.trial.point.arrivals.rate for r in first.trial_records()]
+    assert recorded == [20.0, 20.0]
+    again = measure(profile, _load(**flags, budget="60s"))
+    assert [r.trial.point.arrivals.rate for r in again.trial_records()] == [20.0, 20.0]
+
+
+def test_engines_in_turn_are_never_up_at_once(tmp_path: Path, measure: Measure) -> None:
+    profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01})
+    flags = _load(input_len=["50"], output_len="1", rate=["20"], requests=4, repeats=2)
+    run = measure(profile, flags, together=False)
+    order = sorted(run.trial_records(), key=lambda r: r.started_utc)
+    assert [(r.trial.repeat, r.trial.arm) for r in order] == [
+        (0, "baseline"), (0, "swiftkv"), (1, "swiftkv"), (1, "baseline"),
+    ]  # fmt: skip
+
+
+def test_an_engine_that_answers_nothing_leaves_failed_trials_and_an_incomplete_run(
+    tmp_path: Path, measure: Measure
+) -> None:
+    profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01, "fault": "http-500"})
+    run = measure(profile, _load(input_len=["50"], output_len="1", rate=["20"], requests=4, repeats=1))
+    assert run.manifest.status == "incomplete"
+    assert {(r.trial.arm, r.status) for r in run.trial_records()} == {("baseline", "complete"), ("swiftkv", "failed")}
+    codes = {(f.code, f.severity, f.arm) for f in analyse(run).findings}
+    assert ("trial-incomplete", "invalid", "swiftkv") in codes
