@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from scipy import stats
+from scipy import special, stats
 
 from swiftkv_bench.stats.intervals import share_interval
 from swiftkv_bench.stats.items import ALPHA, POWER
@@ -51,20 +51,20 @@ class FlipExcess:
         independent.
         """
         if self.floor is None:
-            return float(stats.binomtest(self.flips, self.n, self.floor_rate, alternative="greater").pvalue)
-        table = [[self.flips, self.n - self.flips], [self.floor[0], self.floor[1] - self.floor[0]]]
-        return float(stats.fisher_exact(table, alternative="greater").pvalue)
+            return float(special.bdtrc(self.flips - 1, self.n, self.floor_rate)) if self.flips else 1.0
+        flips = self.flips + self.floor[0]
+        return float(stats.hypergeom.sf(self.flips - 1, self.n + self.floor[1], flips, self.n))
 
     def n_to_decide(self, margin: float, alpha: float = ALPHA) -> int | None:
         """Items that would show the excess to be below the margin if the rate is the one seen; None when it is not."""
         room = margin - self.excess
         if room <= 0:
             return None
-        rate, z = self.flips / self.n, float(stats.norm.ppf(1 - alpha))
+        rate, z = self.flips / self.n, float(special.ndtri(1 - alpha))
         if self.flips == 0:
             return math.ceil(z * z * (1 - room) / room)
         sides = 1 if self.floor is None else 2
-        return math.ceil(sides * rate * (1 - rate) * ((z + float(stats.norm.ppf(POWER))) / room) ** 2)
+        return math.ceil(sides * rate * (1 - rate) * ((z + float(special.ndtri(POWER))) / room) ** 2)
 
 
 def flip_excess(flips: int, n: int, floor: tuple[int, int] | None, assumed: float) -> FlipExcess:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from swiftkv_bench.schema.perf import Float
 
@@ -39,7 +39,7 @@ def mean_interval(values: Sequence[float] | Float, confidence: float = CONFIDENC
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return None
-    half = float(stats.t.ppf((1 + confidence) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
+    half = float(special.stdtrit(len(x) - 1, (1 + confidence) / 2) * x.std(ddof=1) / math.sqrt(len(x)))
     mean = float(x.mean())
     return Interval(mean - half, mean + half, confidence, f"t over {len(x)} values")
 
@@ -48,7 +48,7 @@ def share_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> In
     """Wilson score interval of a share; None when n is 0. Assumes independent trials (Wilson 1927)."""
     if n == 0:
         return None
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from swiftkv_bench.schema.perf import Float
 from swiftkv_bench.stats.intervals import CONFIDENCE, Interval, bootstrap_interval, share_interval
@@ -70,7 +70,7 @@ class ItemDelta:
         """One-sided lower and upper bound at level `alpha` each; None without a standard error."""
         if self.stderr is None:
             return None
-        half = float(stats.t.ppf(1 - alpha, self.df)) * self.stderr
+        half = float(special.stdtrit(self.df, 1 - alpha)) * self.stderr
         by_t = (self.delta - half, self.delta + half)
         if self.bounded_by == "t":
             return by_t
@@ -100,9 +100,9 @@ class ItemDelta:
         found = []
         if self.bounded_by != "score":
             away = self.delta - value
-            found.append(float(stats.t.cdf(away / self.stderr, self.df)) if self.stderr else float(away >= 0))
+            found.append(float(special.stdtr(self.df, away / self.stderr)) if self.stderr else float(away >= 0))
         if self.bounded_by != "t":
-            found.append(float(stats.norm.cdf(_score_z(self.gained or 0, self.lost or 0, self.n, value))))
+            found.append(float(special.ndtr(_score_z(self.gained or 0, self.lost or 0, self.n, value))))
         return max(found)
 
 
@@ -111,7 +111,7 @@ def score_bounds(gained: int, lost: int, n: int, alpha: float = ALPHA) -> tuple[
 
     Inverts the score test, so that no flip in n items still leaves room for one: −z²/(n + z²) .. z²/(n + z²).
     """
-    z = float(stats.norm.ppf(1 - alpha))
+    z = float(special.ndtri(1 - alpha))
     edge = 1 - 1e-12
     seen = (gained - lost) / n
 
@@ -162,7 +162,7 @@ def score(values: Float, tasks: Sequence[str], by: str = "item", confidence: flo
         return Score(len(values), mean, None, None)
     if by == "item" and _binary(values):
         return Score(len(values), mean, stderr, share_interval(round(values.sum()), len(values), confidence))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * stderr
+    half = float(special.stdtrit(len(values) - 1, (1 + confidence) / 2)) * stderr
     return Score(len(values), mean, stderr, Interval(mean - half, mean + half, confidence, f"t over {len(values)}"))
 
 
@@ -222,7 +222,7 @@ def _bounded_by(binary: bool, clusters: int, discordance: float) -> Literal["sco
 
 def _no_flip_stderr(n: int) -> float:
     """Standard error that gives the score bound of n items without a flip: z/(n + z²), one-sided 5 %."""
-    z = float(stats.norm.ppf(1 - ALPHA))
+    z = float(special.ndtri(1 - ALPHA))
     return z / (n + z * z)
 
 
@@ -230,12 +230,12 @@ def mcnemar(lost: int, gained: int) -> float | None:
     """Exact two-sided McNemar p: Binomial(lost + gained, 1/2); None without a flip."""
     if lost + gained == 0:
         return None
-    return float(stats.binomtest(lost, lost + gained, 0.5).pvalue)
+    return min(1.0, 2 * float(special.bdtr(min(lost, gained), lost + gained, 0.5)))
 
 
 def detectable_drop(stderr: float, alpha: float = ALPHA, power: float = POWER) -> float:
     """Smallest true drop that a one-sided test finds with the given power: (z(1 − α) + z(power)) · stderr."""
-    return float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(power)) * stderr
+    return float(special.ndtri(1 - alpha) + special.ndtri(power)) * stderr
 
 
 def mean_delta(deltas: Sequence[ItemDelta]) -> ItemDelta | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from swiftkv_bench.schema.perf import Float
 from swiftkv_bench.stats.items import ALPHA, POWER
@@ -43,7 +43,7 @@ class LogRatio:
         """One-sided bounds of the ratio, level `alpha` each; None without a standard error."""
         if self.stderr is None:
             return None
-        half = float(stats.t.ppf(1 - alpha, self.df)) * self.stderr
+        half = float(special.stdtrit(self.df, 1 - alpha)) * self.stderr
         return math.exp(self.value - half), math.exp(self.value + half)
 
     def p_at_most(self, ratio: float) -> float | None:
@@ -57,7 +57,7 @@ class LogRatio:
     def _tail(self, away: float) -> float | None:
         if self.stderr is None:
             return None
-        return float(stats.t.cdf(away / self.stderr, self.df)) if self.stderr > 0 else float(away >= 0)
+        return float(special.stdtr(self.df, away / self.stderr)) if self.stderr > 0 else float(away >= 0)
 
     def n_to_decide(self, limit: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
         """Trials a side that decide against `limit` if the ratio is the one seen; None above 1,000 or without error.
@@ -70,7 +70,7 @@ class LogRatio:
         each = self.stderr * math.sqrt(self.n)
         for n in range(max(2, self.n + 1), 1001):
             df = self.df / max(1, self.n - 1) * (n - 1)
-            if float(stats.t.ppf(1 - alpha, df) + stats.t.ppf(power, df)) * each / math.sqrt(n) <= distance:
+            if float(special.stdtrit(df, 1 - alpha) + special.stdtrit(df, power)) * each / math.sqrt(n) <= distance:
                 return n
         return None
 

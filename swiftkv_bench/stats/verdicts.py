@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from scipy import stats
+from scipy import special
 
 from swiftkv_bench.stats.items import ALPHA, POWER, ItemDelta
 from swiftkv_bench.stats.sequential import nominal_level, overall_level
@@ -57,11 +57,11 @@ def non_inferiority(delta: ItemDelta, margin: float, alpha: float = ALPHA) -> No
     distance = delta.delta + margin
     needed = None
     if verdict is Verdict.INCONCLUSIVE and distance != 0:
-        z = float(stats.norm.ppf(1 - alpha) + stats.norm.ppf(POWER))
+        z = float(special.ndtri(1 - alpha) + special.ndtri(POWER))
         if delta.stderr > 0:
             needed = math.ceil(delta.n * (z * delta.stderr / distance) ** 2)
         else:
-            needed = math.ceil(float(stats.norm.ppf(1 - alpha)) ** 2 * (1 - margin) / margin)
+            needed = math.ceil(float(special.ndtri(1 - alpha)) ** 2 * (1 - margin) / margin)
         needed = max(needed, delta.n + 1)
     p_fail = delta.p_at_most(-margin)
     return NonInferiority(verdict, margin, alpha, low, high, p_fail, needed)
