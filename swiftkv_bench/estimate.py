@@ -25,7 +25,7 @@ CPU = Speed(start_s=45.0, prompt_tokens_per_s=4000.0, output_tokens_per_s=150.0,
 """The embedded pair on two cores, measured on one machine: an order of magnitude, not a promise."""
 
 GPU = Speed(start_s=90.0, prompt_tokens_per_s=25_000.0, output_tokens_per_s=3000.0, item_s=0.02)
-"""8B dimensions on one H100, from the runs quoted in docs/performance.md."""
+"""8B dimensions on one H200, from docs/results-h200.md: an order of magnitude, not a promise."""
 
 FAKE = Speed(start_s=2.0, prompt_tokens_per_s=1e6, output_tokens_per_s=1e5, item_s=0.01)
 """The fake engine waits as it is told; what it is told is not looked at."""

@@ -7,9 +7,11 @@ become one sentence and an exit code; anything else keeps its traceback.
 import signal
 import sys
 from types import FrameType
+from typing import Annotated
 
 import typer
 
+from swiftkv_bench import __version__
 from swiftkv_bench.cli.accuracy import command as accuracy
 from swiftkv_bench.cli.baseline import app as baseline
 from swiftkv_bench.cli.bench import command as bench
@@ -22,6 +24,13 @@ from swiftkv_bench.cli.report import command as report
 from swiftkv_bench.cli.verify import command as verify
 from swiftkv_bench.errors import EXIT_INTERRUPTED, SwiftKVBenchError
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"swiftkv-bench {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="swiftkv-bench",
     help="Proves or refutes SwiftKV for an engine, a model and a machine.",
@@ -31,6 +40,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, help="Print the version and exit.", callback=_version)
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
 app.command("bench")(bench)
 app.command("accuracy")(accuracy)
 app.command("perf")(perf)

@@ -144,9 +144,9 @@ class AccuracyFlags:
 class LoadFlags:
     """What load is put on the engines."""
 
-    suite: Annotated[str | None, typer.Option("--suite", help="A grid: figure4, figure6, quick, or a YAML file.")] = (
-        None
-    )
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="Load points: card, figure4, figure6, quick, or a YAML file.")
+    ] = None
     input_len: Annotated[
         list[str] | None,
         typer.Option(

@@ -1,0 +1,25 @@
+"""The command's own options."""
+
+import subprocess
+import sys
+
+from swiftkv_bench import __version__
+
+COMMAND = [sys.executable, "-m", "swiftkv_bench"]
+HEAVY = ("numpy", "pandas", "matplotlib", "scipy", "torch", "vllm", "lm_eval", "transformers")
+
+
+def test_it_tells_its_version() -> None:
+    done = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"swiftkv-bench {__version__}\n"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = f"import sys; import swiftkv_bench.cli; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_help_says_what_the_program_does() -> None:
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert "Proves or refutes SwiftKV" in done.stdout
