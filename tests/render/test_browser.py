@@ -191,9 +191,12 @@ def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser: Browser, each:
         assert page.run("document.documentElement.scrollWidth") <= width
 
 
-def test_on_paper_nothing_is_folded(page: Page) -> None:
-    page.run("dispatchEvent(new Event('beforeprint'))")
-    assert (
-        page.run("[...document.querySelectorAll('main details')].filter(d => !d.open && !d.closest('.list')).length")
-        == 0
-    )
+def test_on_paper_nothing_is_folded_or_cut(browser: Browser, each: Path) -> None:
+    # A4 landscape between margins of 12 mm, in CSS pixels.
+    with browser.page(each, width=1032) as page:
+        assert page.run(READY)
+        page.call("Emulation.setEmulatedMedia", media="print")
+        page.run("dispatchEvent(new Event('beforeprint'))")
+        folded = "[...document.querySelectorAll('main details')].filter(d => !d.open && !d.closest('.list')).length"
+        assert page.run(folded) == 0
+        assert page.run("document.documentElement.scrollWidth") <= 1032

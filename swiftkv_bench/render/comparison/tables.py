@@ -27,21 +27,21 @@ def claims_table(found: RunComparison, most: int = MOST_CLAIMS) -> TableView:
     rows = tuple(
         (
             Cell(_capital(lines.name(x))),
-            Cell(ARM[x.candidate_arm]),
-            Cell(x.reference),
-            Cell(lines.value(x, x.reference_value)),
-            Cell(lines.value(x, x.candidate_value)),
+            _verdict(x),
             Cell(lines.effect(x, x.effect), "plain", lines.bounds(x)),
             Cell(lines.limit(x)),
             Cell(lines.count(x)),
-            _verdict(x),
+            Cell(lines.value(x, x.reference_value)),
+            Cell(lines.value(x, x.candidate_value)),
+            Cell(ARM[x.candidate_arm]),
+            Cell(x.reference),
             Cell(lines.outlook(x), "quiet"),
         )
         for x in told
     )
     heads = (
-        Head("Claim", align="left"), Head("Arm", align="left"), Head("against", align="left"), Head("reference"),
-        Head("candidate"), Head("change"), Head("allowed"), Head("n"), Head("verdict", align="left"),
+        Head("Claim", align="left"), Head("verdict", align="left"), Head("change"), Head("allowed"), Head("n"),
+        Head("reference"), Head("candidate"), Head("Arm", align="left"), Head("against", align="left"),
         Head("why, and what would decide", align="left"),
     )  # fmt: skip
     # The last column is there when a line needs it.
