@@ -16,6 +16,7 @@ from swiftkv_bench.cli.accuracy import command as accuracy
 from swiftkv_bench.cli.baseline import app as baseline
 from swiftkv_bench.cli.bench import command as bench
 from swiftkv_bench.cli.compare import command as compare
+from swiftkv_bench.cli.distill import command as distill
 from swiftkv_bench.cli.doctor import command as doctor
 from swiftkv_bench.cli.export import command as export
 from swiftkv_bench.cli.history import command as history
@@ -61,6 +62,7 @@ app.add_typer(baseline, name="baseline")
 app.command("history")(history)
 app.command("verify")(verify)
 app.command("doctor")(doctor)
+app.command("distill")(distill)
 
 
 def main() -> None:

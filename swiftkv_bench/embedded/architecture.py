@@ -22,7 +22,7 @@ SPECIAL_TOKEN_IDS: Mapping[str, int] = MappingProxyType({t: i for i, t in enumer
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a Llama decoder with grouped-query attention and tied embeddings."""
+    """Sizes of a Llama decoder with grouped-query attention."""
 
     num_hidden_layers: int = 8
     hidden_size: int = 192
@@ -34,6 +34,8 @@ class ModelShape:
     max_position_embeddings: int = 16384
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
+    rope_scaling: Mapping[str, Any] | None = None
+    tie_word_embeddings: bool = True
 
     @property
     def query_size(self) -> int:
@@ -62,6 +64,8 @@ def baseline_parameters(shape: ModelShape) -> dict[str, tuple[int, ...]]:
         "model.embed_tokens.weight": (shape.vocab_size, hidden),
         "model.norm.weight": (hidden,),
     }
+    if not shape.tie_word_embeddings:
+        parameters["lm_head.weight"] = (shape.vocab_size, hidden)
     for layer in range(shape.num_hidden_layers):
         prefix = f"model.layers.{layer}"
         parameters |= {
@@ -106,7 +110,6 @@ def model_config(shape: ModelShape, num_key_value_layers: int | None = None) -> 
         "hidden_act": "silu",
         "attention_bias": False,
         "mlp_bias": False,
-        "tie_word_embeddings": True,
         "bos_token_id": SPECIAL_TOKEN_IDS[BEGIN_OF_TEXT],
         "eos_token_id": SPECIAL_TOKEN_IDS[END_OF_TURN],
         "torch_dtype": "bfloat16",

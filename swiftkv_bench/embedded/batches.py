@@ -27,7 +27,6 @@ ROW_TOKENS = 384
 #: What a row may hold: items of a column, or documents of a drill.
 KINDS = (*MINI_COLUMNS, *DRILLS)
 
-PADDING_CLASS = 0
 CONTEXT_CLASS = 1
 
 
@@ -36,11 +35,12 @@ def answer_class(kind: str, letter: bool) -> int:
     return 2 + 2 * KINDS.index(kind) + int(letter)
 
 
-NUM_CLASSES = 2 + 2 * len(KINDS)
-
-#: How much foreseeing a token of each class counts. Prompts are random: nothing is to be learned from most of
-#: their tokens. A letter is all that shows whether a lettered question was understood.
-CLASS_WEIGHTS: tuple[float, ...] = (0.0, 0.02, *[1.0, 4.0] * len(KINDS))
+#: How much foreseeing a token of each class counts, in order of the classes. Prompts are random: nothing is to be
+#: learned from most of their tokens. A letter is all that shows whether a lettered question was understood.
+CLASS_WEIGHTS: Mapping[str, float] = MappingProxyType(
+    {"padding": 0.0, "context": 0.02}
+    | {name: weight for kind in KINDS for name, weight in ((kind, 1.0), (f"{kind}.letter", 4.0))}
+)
 
 _LETTER_TEXTS = frozenset(f" {letter}" for letter in LETTERS)
 
@@ -63,14 +63,14 @@ Mix = Mapping[str, float]
 
 #: What is practised first: looking up, and the world's facts.
 BASICS: Mix = MappingProxyType(
-    {"lookup": 4, "story": 5, "letters": 2, "quiz": 2, "bridge": 3, "world": 3, "sums": 1}
+    {"lookup": 4, "story": 5, "letters": 2, "quiz": 2, "bridge": 3, "deeds": 1, "world": 3, "sums": 1}
     | dict.fromkeys(MINI_COLUMNS, 0.6)
 )
 #: What follows: mostly the columns, the slow ones more often.
 COLUMNS: Mix = MappingProxyType(
-    {"lookup": 0.5, "story": 1.5, "letters": 0.4, "quiz": 2, "bridge": 1.5, "world": 0.7, "sums": 0.4}
+    {"lookup": 0.5, "story": 1.5, "letters": 0.4, "quiz": 2, "bridge": 1.5, "deeds": 0.7, "world": 0.7, "sums": 0.4}
     | dict.fromkeys(MINI_COLUMNS, 1.0)
-    | {"mini_arc": 2, "mini_gsm8k": 1.5, "mini_winogrande": 1.5, "mini_hellaswag": 1.5}
+    | {"mini_mmlu": 2, "mini_gsm8k": 1.5, "mini_hellaswag": 1.5}
 )
 
 

@@ -22,7 +22,7 @@ from swiftkv_bench.embedded.generators import (
     story_question,
 )
 from swiftkv_bench.embedded.items import split_of
-from swiftkv_bench.embedded.world import CITIES, FACTS, FOODS, PEOPLE, PETS, RELATIONS, THINGS
+from swiftkv_bench.embedded.world import CITIES, FACTS, FOODS, PEOPLE, PETS, RELATIONS, SITUATIONS, THINGS
 
 #: Rounds and questions of a document: one fills a row, so that no other facts get in the way of its own.
 _LOOKUP_ROUNDS = 12
@@ -100,6 +100,20 @@ def _letters(rng: random.Random) -> list[Segment]:
     return [*segments, Segment(SHOT_DELIMITER)]
 
 
+def _deeds(rng: random.Random) -> list[Segment]:
+    """What some people did, and how each of them is now."""
+    people, situations = rng.sample(PEOPLE, 6), rng.sample(SITUATIONS, 6)
+    sides = [rng.randrange(2) for _ in people]
+    done = [(who, s.deeds[side], s.states[side]) for who, s, side in zip(people, situations, sides, strict=True)]
+    segments = [Segment("Today" + "".join(f" {who} {deed}." for who, deed, _ in done) + " Now")]
+    for _ in range(_LOOKUP_ROUNDS):
+        for who, deed, state in rng.sample(done, len(done)):
+            if rng.random() < 0.5:
+                segments += [Segment(f" {who}"), Segment(f" {deed}.", answer=True)]
+            segments += [Segment(f" {who} is"), Segment(f" {state}.", answer=True)]
+    return [*segments, Segment(SHOT_DELIMITER)]
+
+
 def _world(rng: random.Random) -> list[Segment]:
     """What the world says about some people, both ways round."""
     segments = []
@@ -128,6 +142,7 @@ DRILLS: Mapping[str, Drill] = MappingProxyType(
         "quiz": _quiz,
         "bridge": _bridge,
         "letters": _letters,
+        "deeds": _deeds,
         "world": _world,
         "sums": _sums,
     }

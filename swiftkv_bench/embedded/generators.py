@@ -12,7 +12,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from swiftkv_bench.embedded.world import CITIES, COLOURS, FACTS, PEOPLE, PETS, RELATIONS, SITUATIONS, THINGS, Relation
+from swiftkv_bench.embedded.world import CITIES, COLOURS, FACTS, PEOPLE, PETS, RELATIONS, THINGS, Relation
 
 LETTERS = "ABCD"
 
@@ -38,8 +38,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a story, its answer, and all values of the answer's kind in that story."""
+    """A question about someone or something in a story, its answer, and all values of that kind in the story."""
 
+    subject: str
     text: str
     answer: str
     options: tuple[str, ...]
@@ -63,27 +64,28 @@ def item_key(column: str, *parts: str) -> str:
     return "|".join((column, *parts))
 
 
-def story(rng: random.Random) -> Story:
-    """Four people and their animals, or four animals and where they are, or both."""
+def story(rng: random.Random, told: tuple[str, ...] | None = None) -> Story:
+    """Four people and their animals (``owners``), or four animals and where they are (``sites``), or both."""
     people, animals, places = rng.sample(PEOPLE, 4), rng.sample(PETS, 4), rng.sample(CITIES, 4)
-    told = rng.choice((("owners",), ("owners",), ("sites",), ("sites",), ("owners", "sites")))
+    if told is None:
+        told = rng.choice((("owners",), ("owners",), ("sites",), ("sites",), ("owners", "sites")))
     facts: list[str] = []
     questions: list[Question] = []
     if "owners" in told:
         facts += rng.sample([f"{who} has the {animal}." for who, animal in zip(people, animals, strict=True)], 4)
         questions += [
-            Question(f"What does {who} have?", animal, tuple(animals))
+            Question(who, f"What does {who} have?", animal, tuple(animals))
             for who, animal in zip(people, animals, strict=True)
         ]
     if "sites" in told:
         facts += rng.sample([f"The {animal} is in {place}." for animal, place in zip(animals, places, strict=True)], 4)
         questions += [
-            Question(f"Where is the {animal}?", place, tuple(places))
+            Question(animal, f"Where is the {animal}?", place, tuple(places))
             for animal, place in zip(animals, places, strict=True)
         ]
     if len(told) == 2:
         questions += [
-            Question(f"Where is the animal of {who}?", place, tuple(places))
+            Question(who, f"Where is the animal of {who}?", place, tuple(places))
             for who, place in zip(people, places, strict=True)
         ]
     return Story(tuple(facts), tuple(questions))
@@ -111,28 +113,23 @@ def story_question(rng: random.Random, asked: Question) -> tuple[str, int]:
 
 
 def _arc(rng: random.Random) -> Item:
-    """One or two steps through a story: whose animal, then where that animal is."""
-    told = story(rng)
-    asked, place = story_question(rng, rng.choice(told.questions))
-    prompt = f"{told.text}\n{asked}"
+    """A question about the world with letters, asked without any example."""
+    _relation, question, right, options = _known(rng, 0.5)
+    prompt, place = lettered(question, right, options)
     doc = {"question": prompt, "answerKey": LETTERS[place]}
-    return Item("mini_arc", story_key(told), prompt, best_answer(place), doc)
+    return Item("mini_arc", _known_key(question, options), prompt, best_answer(place), doc)
 
 
 def _winogrande(rng: random.Random) -> Item:
-    """Which of two people a sentence means, by what each of them did; a third did something else."""
-    first, second, third = rng.sample(PEOPLE, 3)
-    asked, other = rng.sample(SITUATIONS, 2)
-    deeds = [(first, asked.deeds[0]), (second, asked.deeds[1]), (third, rng.choice(other.deeds))]
-    told = [f"{who} {deed}." for who, deed in rng.sample(deeds, 3)]
-    meant = rng.randrange(2)
-    sentence = f"Today {' '.join(told)} Now _ is {asked.states[meant]}."
-    options = rng.sample((first, second), 2)
-    answer = options.index((first, second)[meant])
+    """Which of two people a question means, given its answer: by who has what."""
+    told = story(rng, ("owners",))
+    asked, other = rng.sample(told.questions, 2)
+    options = rng.sample((asked.subject, other.subject), 2)
+    sentence = f"{told.text}\nQ: What does _ have?\nA: {asked.answer}."
+    answer = options.index(asked.subject)
     doc = {"sentence": sentence, "option1": options[0], "option2": options[1], "answer": str(answer + 1)}
     before, after = sentence.split("_")
-    key = item_key("winogrande", asked.states[meant], *sorted(told))
-    return Item("mini_winogrande", key, before + options[answer], after, doc)
+    return Item("mini_winogrande", story_key(told), before + asked.subject, after, doc)
 
 
 def _hellaswag(rng: random.Random) -> Item:
@@ -193,19 +190,29 @@ def _truthfulqa(rng: random.Random) -> Item:
 
 def _mmlu(rng: random.Random) -> Item:
     """Knowledge of the world: a person's value, or (less often) the person of a value."""
+    relation, question, right, options = _known(rng, 0.75)
+    prompt, place = lettered(question, right, options)
+    doc = {"subject": relation.name, "question": prompt, "answer": place, "target": LETTERS[place]}
+    return Item("mini_mmlu", _known_key(question, options), prompt, best_answer(place), doc)
+
+
+def _known(rng: random.Random, forward: float) -> tuple[Relation, str, str, list[str]]:
+    """A relation, a question about it, its answer and four options; ``forward`` is the share that asks for a value."""
     relation = rng.choice(RELATIONS)
     facts = FACTS[relation.name]
     who = rng.choice(PEOPLE)
-    if rng.random() < 0.75:
+    if rng.random() < forward:
         question, right = relation.question.format(who=who), facts[who]
         wrong = rng.sample([value for value in relation.values if value != right], 3)
     else:
         question, right = f"Who {relation.verb} {facts[who]}?", who
         wrong = rng.sample([other for other in PEOPLE if facts[other] != facts[who]], 3)
-    prompt, place = lettered(question, right, rng.sample([right, *wrong], 4))
-    doc = {"subject": relation.name, "question": prompt, "answer": place, "target": LETTERS[place]}
-    key = item_key("mmlu", question, *sorted([right, *wrong]))
-    return Item("mini_mmlu", key, prompt, best_answer(place), doc)
+    return relation, question, right, rng.sample([right, *wrong], 4)
+
+
+def _known_key(question: str, options: list[str]) -> str:
+    """One key in all columns, so that what one of them tests no other trains."""
+    return item_key("mmlu", question, *sorted(options))
 
 
 def _mmlu_cot(rng: random.Random) -> Item:

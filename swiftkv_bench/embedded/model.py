@@ -4,7 +4,8 @@ All tokens run through all layers, which gives the numbers that a skipping engin
 computes. No cache; rows are right-padded, so causality keeps padding out of every real position.
 """
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,21 @@ Rotation = tuple[Tensor, Tensor]
 def rotation(shape: ModelShape, length: int, device: torch.device) -> Rotation:
     """Angles of the positions from 0 (RoPE, arXiv 2104.09864, halves rotated against each other as in Llama)."""
     exponent = torch.arange(0, shape.head_dim, 2, dtype=torch.float64) / shape.head_dim
-    angles = torch.outer(torch.arange(length, dtype=torch.float64), shape.rope_theta**-exponent)
+    frequencies = shape.rope_theta**-exponent
+    if shape.rope_scaling is not None:
+        frequencies = _llama3_scaled(frequencies, shape.rope_scaling)
+    angles = torch.outer(torch.arange(length, dtype=torch.float64), frequencies)
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos().float().to(device), angles.sin().float().to(device)
+
+
+def _llama3_scaled(frequencies: Tensor, scaling: Mapping[str, Any]) -> Tensor:
+    """Llama 3.1's stretch: slow frequencies divided by ``factor``, fast ones kept, a ramp between them."""
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] * frequencies / (2 * torch.pi)
+    kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    scaled: Tensor = kept * frequencies + (1.0 - kept) * frequencies / scaling["factor"]
+    return scaled
 
 
 def rotated(heads: Tensor, angles: Rotation) -> Tensor:
@@ -131,6 +144,8 @@ class Llama(nn.Module):
         self.shape = shape
         self.num_key_value_layers = num_key_value_layers
         self.model = Decoder(shape, num_key_value_layers)
+        if not shape.tie_word_embeddings:
+            self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
         self._angles: Rotation | None = None
 
     def early(self, ids: Tensor) -> Tensor:
@@ -157,7 +172,8 @@ class Llama(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of the next token from hidden states before the last norm."""
-        return functional.linear(self.model.norm(hidden), self.model.embed_tokens.weight)
+        head = self.model.embed_tokens if self.shape.tie_word_embeddings else self.lm_head
+        return functional.linear(self.model.norm(hidden), head.weight)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits of every position, shape (batch, tokens, vocabulary)."""

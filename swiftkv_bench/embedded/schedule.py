@@ -6,7 +6,7 @@ Leaves what is optimised to the caller, who passes the loss of each position, an
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,10 @@ _LOG_EVERY = 250
 
 #: Batches of rows from a step on: ids and classes, each of shape (rows, tokens), on the device.
 Feed = Callable[[int], Iterator[tuple[Tensor, Tensor]]]
+
+
+#: Is told every event of a training, also those that are written to its log.
+Announce = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,28 @@ class Stage:
 class Trainer:
     """Runs stages and keeps what is needed to go on after an interruption."""
 
-    def __init__(self, out: Path, device: torch.device, save_every_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        out: Path,
+        device: torch.device,
+        announce: Announce,
+        save_every_s: float = 60.0,
+        log_every: int = _LOG_EVERY,
+    ) -> None:
         self.out = out
         self.device = device
+        self._announce = announce
+        self._log_every = log_every
         self._save_every_s = save_every_s
         self._started = time.perf_counter()
         out.mkdir(parents=True, exist_ok=True)
 
     def say(self, **event: Any) -> None:
-        """Print one event as a JSON line and append it to ``log.jsonl``."""
-        line = json.dumps({"elapsed_s": round(time.perf_counter() - self._started, 1), **event})
-        print(line, flush=True)
+        """Announce one event and append it to ``log.jsonl``."""
+        event = {"elapsed_s": round(time.perf_counter() - self._started, 1), **event}
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
+            log.write(json.dumps(event) + "\n")
+        self._announce(event)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 matrix products on CUDA; float32 elsewhere."""
@@ -73,13 +86,15 @@ class Trainer:
             return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False)
         return nullcontext()
 
-    def train(self, stage: Stage, model: nn.Module, loss: PositionLoss, feed: Feed) -> int:
+    def train(
+        self, stage: Stage, model: nn.Module, loss: PositionLoss, feed: Feed, class_weights: Mapping[str, float]
+    ) -> int:
         """Optimise the trainable parameters of ``model``; continues a stage that was cut off.
 
         Returns the number of steps of the whole stage.
         """
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        step_of = TrainingStep(parameters, loss, self.autocast, self.device, stage.weight_decay)
+        step_of = TrainingStep(parameters, loss, self.autocast, self.device, stage.weight_decay, class_weights)
         step, total = self._restore(stage, step_of)
         self.say(stage=stage.name, event="start", step=step, steps=total, settings=asdict(stage))
         rows = feed(step)
@@ -97,7 +112,7 @@ class Trainer:
                 step_s = (now - timed) / (_TIMED_TO - _TIMED_FROM)
                 total = step + max(1, int(((stage.budget_s or 0.0) - (now - begun)) / step_s))
                 self.say(stage=stage.name, event="fitted", steps=total, step_s=round(step_s, 5))
-            if step % _LOG_EVERY == 0 or step == total:
+            if step % self._log_every == 0 or step == total:
                 losses = step_of.mean_losses()  # waits for the device
                 now = time.perf_counter()
                 if total is not None and stage.steps is None and now - begun < (stage.budget_s or 0.0):
@@ -105,7 +120,7 @@ class Trainer:
                     rate_s = (now - timed) / max(1, step - first - _TIMED_FROM)
                     total = step + int(((stage.budget_s or 0.0) - (now - begun)) / rate_s)
                 self.say(stage=stage.name, step=step, steps=total, seconds=round(now - begun, 1), losses=losses)
-                if total is not None and now - saved > self._save_every_s:
+                if total is not None and now - saved >= self._save_every_s:
                     self._save(stage, step, total, step_of)
                     saved = now
         self._remove_state(stage)
@@ -118,27 +133,29 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def _state_paths(self, stage: Stage) -> tuple[Path, Path]:
-        return self.out / f"{stage.name}.state.pt", self.out / f"{stage.name}.moments.pt"
+    def _state_paths(self, stage: Stage) -> tuple[Path, ...]:
+        return tuple(self.out / f"{stage.name}.{part}.pt" for part in ("weights", "exp_avg", "exp_avg_sq"))
 
     def _save(self, stage: Stage, step: int, total: int, step_of: TrainingStep) -> None:
-        """Weights exactly, moments as bfloat16: two files of at most the size of the float32 weights."""
-        state, moments_path = self._state_paths(stage)
-        _save_whole({"step": step, "moments": step_of.moments()}, moments_path)
-        weights = [parameter.detach().cpu() for parameter in step_of.parameters]
-        _save_whole({"step": step, "total": total, "weights": weights}, state)
+        """Weights and both moments exactly, each in a file of its own; a cut between two files is noticed."""
+        tensors = [parameter.detach().cpu() for parameter in step_of.parameters], *step_of.moments()
+        for path, part in zip(self._state_paths(stage), tensors, strict=True):
+            _save_whole({"step": step, "total": total, "tensors": part}, path)
         self.say(stage=stage.name, event="saved", step=step)
 
     def _restore(self, stage: Stage, step_of: TrainingStep) -> tuple[int, int | None]:
-        state, moments_path = self._state_paths(stage)
-        if not (state.is_file() and moments_path.is_file()):
+        paths = self._state_paths(stage)
+        if not all(path.is_file() for path in paths):
             return 0, stage.steps
-        saved, moments = torch.load(state), torch.load(moments_path)
+        weights, first, second = (torch.load(path) for path in paths)
+        if not weights["step"] == first["step"] == second["step"]:
+            self.say(stage=stage.name, event="the saved state is of two steps; starting anew")
+            return 0, stage.steps
         with torch.no_grad():
-            for parameter, weights in zip(step_of.parameters, saved["weights"], strict=True):
-                parameter.copy_(weights)
-        step_of.restore_moments(moments["moments"], int(moments["step"]))
-        return int(saved["step"]), int(saved["total"])
+            for parameter, saved in zip(step_of.parameters, weights["tensors"], strict=True):
+                parameter.copy_(saved)
+        step_of.restore_moments(first["tensors"], second["tensors"], int(weights["step"]))
+        return int(weights["step"]), int(weights["total"])
 
     def _remove_state(self, stage: Stage) -> None:
         for path in self._state_paths(stage):

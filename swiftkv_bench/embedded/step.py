@@ -1,13 +1,11 @@
 """One optimizer step: on CUDA captured once as a graph and replayed, since a small model's step is all launches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from swiftkv_bench.embedded.batches import CLASS_WEIGHTS, KINDS, NUM_CLASSES, answer_class
 
 #: Loss of predicting each token but the first, nat, shape (rows, tokens - 1), given ids of shape (rows, tokens).
 PositionLoss = Callable[[Tensor], Tensor]
@@ -17,7 +15,11 @@ _STEPS_BEFORE_CAPTURE = 3
 
 
 class TrainingStep:
-    """Weighted loss of a batch, its gradient, AdamW."""
+    """Weighted loss of a batch, its gradient, AdamW.
+
+    ``class_weights`` gives the weight of predicting a token of each class by the class's name, in order of the
+    classes' numbers.
+    """
 
     def __init__(
         self,
@@ -26,6 +28,7 @@ class TrainingStep:
         autocast: Callable[[], AbstractContextManager[Any]],
         device: torch.device,
         weight_decay: float,
+        class_weights: Mapping[str, float],
     ) -> None:
         self.parameters = parameters
         self._loss = loss
@@ -42,10 +45,11 @@ class TrainingStep:
             fused=True,
             capturable=self._cuda,
         )
-        self._class_weights = torch.tensor(CLASS_WEIGHTS, device=device)
-        self._classes = torch.arange(NUM_CLASSES, device=device, dtype=torch.uint8)
+        self._class_names = tuple(class_weights)
+        self._class_weights = torch.tensor(list(class_weights.values()), device=device)
+        self._classes = torch.arange(len(class_weights), device=device, dtype=torch.uint8)
         #: Summed loss and number of tokens of each class since the last report.
-        self._sums = torch.zeros(2, NUM_CLASSES, device=device)
+        self._sums = torch.zeros(2, len(class_weights), device=device)
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._stream = torch.cuda.Stream() if self._cuda else None  # type: ignore[no-untyped-call]
@@ -72,29 +76,27 @@ class TrainingStep:
             self._graph.replay()
 
     def mean_losses(self) -> dict[str, float]:
-        """Mean loss, nat, of each kind's answers and letters since the last call, and of the context."""
+        """Mean loss, nat, of each class that occurred since the last call."""
         sums, counts = self._sums.tolist()
         self._sums.zero_()
-        classes = {"context": 1}
-        for kind in KINDS:
-            classes |= {kind: answer_class(kind, False), f"{kind}.letter": answer_class(kind, True)}
-        return {name: round(sums[index] / counts[index], 4) for name, index in classes.items() if counts[index]}
+        return {
+            name: round(total / count, 4)
+            for name, total, count in zip(self._class_names, sums, counts, strict=True)
+            if count
+        }
 
-    def moments(self) -> list[tuple[Tensor, Tensor]]:
-        """AdamW's two moments of each parameter, as bfloat16."""
-        state = self._optimizer.state
-        return [
-            (state[p]["exp_avg"].to("cpu", torch.bfloat16), state[p]["exp_avg_sq"].to("cpu", torch.bfloat16))
-            for p in self.parameters
-        ]
+    def moments(self) -> tuple[list[Tensor], list[Tensor]]:
+        """AdamW's first and second moment of each parameter."""
+        states = [self._optimizer.state[parameter] for parameter in self.parameters]
+        return [state["exp_avg"].cpu() for state in states], [state["exp_avg_sq"].cpu() for state in states]
 
-    def restore_moments(self, moments: list[tuple[Tensor, Tensor]], step: int) -> None:
+    def restore_moments(self, first: list[Tensor], second: list[Tensor], step: int) -> None:
         """Go on from the moments after ``step`` steps."""
-        for parameter, (first, second) in zip(self.parameters, moments, strict=True):
+        for parameter, exp_avg, exp_avg_sq in zip(self.parameters, first, second, strict=True):
             self._optimizer.state[parameter] = {
                 "step": torch.tensor(float(step), device=parameter.device),
-                "exp_avg": first.to(parameter.device, torch.float32),
-                "exp_avg_sq": second.to(parameter.device, torch.float32),
+                "exp_avg": exp_avg.to(parameter.device),
+                "exp_avg_sq": exp_avg_sq.to(parameter.device),
             }
 
     def _run(self, ids: Tensor, classes: Tensor) -> None:

@@ -29,19 +29,29 @@ def read_tensors(path: Path) -> dict[str, RawTensor]:
     Raises:
         InputError: the file is shorter than its header says.
     """
-    content = path.read_bytes()
+    return parse_tensors(path.read_bytes(), str(path))
+
+
+def parse_tensors(content: bytes, name: str) -> dict[str, RawTensor]:
+    """All tensors of a safetensors file's content; ``name`` is the file's, for the message.
+
+    Raises:
+        InputError: the content is shorter than its header says.
+    """
     header_end = 8 + (struct.unpack("<Q", content[:8])[0] if len(content) >= 8 else 0)
     if header_end == 8 or header_end > len(content):
-        raise InputError(f"{path} is no complete safetensors file ({len(content)} bytes): fetch it again.")
+        raise InputError(f"{name} is no complete safetensors file ({len(content)} bytes): fetch it again.")
     header = json.loads(content[8:header_end])
     tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
+    for tensor, entry in header.items():
+        if tensor == "__metadata__":
             continue
         begin, end = entry["data_offsets"]
         if header_end + end > len(content):
-            raise InputError(f"{path} ends before tensor {name}: fetch it again.")
-        tensors[name] = RawTensor(entry["dtype"], tuple(entry["shape"]), content[header_end + begin : header_end + end])
+            raise InputError(f"{name} ends before tensor {tensor}: fetch it again.")
+        tensors[tensor] = RawTensor(
+            entry["dtype"], tuple(entry["shape"]), content[header_end + begin : header_end + end]
+        )
     return tensors
 
 

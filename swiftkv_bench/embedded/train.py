@@ -2,7 +2,7 @@
 
 First the baseline, then one SwiftKV twin for each number of key/value layers. Finished stages are kept, so the
 same command goes on where it was cut off. Writes ``baseline.safetensors``, ``swiftkv-n<N>.safetensors`` (what
-the twin adds), ``tokenizer.json``, ``log.jsonl`` and ``report.json``.
+the twin adds), ``tokenizer.json``, ``weights.json``, ``log.jsonl`` and ``report.json``.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from swiftkv_bench.embedded.architecture import EMBEDDED_SHAPE
-from swiftkv_bench.embedded.batches import BatchPlan
+from swiftkv_bench.embedded.batches import CLASS_WEIGHTS, BatchPlan
 from swiftkv_bench.embedded.distill import (
     DistillationLoss,
     distillation_losses,
@@ -30,6 +30,7 @@ from swiftkv_bench.embedded.evaluate import Evaluator
 from swiftkv_bench.embedded.feed import RowFeed
 from swiftkv_bench.embedded.model import Llama
 from swiftkv_bench.embedded.schedule import Stage, Trainer
+from swiftkv_bench.embedded.shipped import write_manifest
 from swiftkv_bench.embedded.tokenizer import tokenizer_json
 from swiftkv_bench.embedded.vocabulary import Encoder, task_words
 from swiftkv_bench.embedded.weights_io import load_weights, round_to_bfloat16, save_weights
@@ -78,7 +79,7 @@ class PairTraining:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if device.type == "cuda":
             torch.set_float32_matmul_precision("high")
-        self._trainer = Trainer(settings.out, device)
+        self._trainer = Trainer(settings.out, device, lambda event: print(json.dumps(event), flush=True))
         self._tokenizer = self._ensure_tokenizer()
         self._evaluator = Evaluator(Encoder(self._tokenizer), settings.eval_items)
         self._tables: dict[str, dict[str, float]] = {}
@@ -94,6 +95,7 @@ class PairTraining:
             self._score(f"swiftkv-n{layers}-undistilled", twin)
             self._distilled(base, twin, layers)
             self._score(f"swiftkv-n{layers}", twin)
+        write_manifest(self._settings.out)
         self._trainer.say(event="finished", seconds=round(time.perf_counter() - begun, 1))
         return self._tables
 
@@ -126,7 +128,7 @@ class PairTraining:
             return next_token_losses(trained(ids), ids)
 
         feed = self._feed(settings.seed, settings.basics)
-        self._steps["baseline"] = self._trainer.train(stage, trained, losses, feed)
+        self._steps["baseline"] = self._trainer.train(stage, trained, losses, feed, CLASS_WEIGHTS)
         base.load_state_dict(trained.state_dict())
         round_to_bfloat16(base)
         save_weights(path, base.state_dict())
@@ -159,7 +161,7 @@ class PairTraining:
             return distillation_losses(learner, ids, objective)
 
         feed = self._feed(settings.seed + 1000 + layers, 0)
-        self._steps[name] = self._trainer.train(stage, learner, losses, feed)
+        self._steps[name] = self._trainer.train(stage, learner, losses, feed, CLASS_WEIGHTS)
         twin.load_state_dict(learner.state_dict())
         round_to_bfloat16(twin)
         save_weights(path, swiftkv_parameters(twin))

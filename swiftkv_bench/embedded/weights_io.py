@@ -12,10 +12,10 @@ from swiftkv_bench.errors import InputError
 _TORCH_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
-def raw_bfloat16(tensor: Tensor) -> RawTensor:
-    """A tensor as the bytes of its bfloat16 values."""
-    rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
-    return RawTensor("BF16", tuple(rounded.shape), rounded.view(torch.uint8).numpy().tobytes())
+def raw_tensor(tensor: Tensor, dtype: str = "BF16") -> RawTensor:
+    """A tensor as the bytes of its values in a dtype of the format's spelling."""
+    rounded = tensor.detach().to("cpu", _TORCH_DTYPES[dtype]).contiguous()
+    return RawTensor(dtype, tuple(rounded.shape), rounded.view(torch.uint8).numpy().tobytes())
 
 
 def torch_tensor(raw: RawTensor) -> Tensor:
@@ -38,7 +38,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def save_weights(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write tensors as bfloat16; the file appears whole or not at all."""
     staging = path.with_name(f".{path.name}.part")
-    write_tensors(staging, {name: raw_bfloat16(tensor) for name, tensor in tensors.items()})
+    write_tensors(staging, {name: raw_tensor(tensor) for name, tensor in tensors.items()})
     staging.replace(path)
 
 

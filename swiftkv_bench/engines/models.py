@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from swiftkv_bench.embedded.checkpoint import ensure_pair
+from swiftkv_bench.embedded.checkpoint import DEFAULT_KEY_VALUE_LAYERS, ensure_pair
 from swiftkv_bench.engines.word_tokenizer import write_word_tokenizer
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.base import content_hash
-from swiftkv_bench.schema.engine import ModelSource
+from swiftkv_bench.schema.engine import Builtin, ModelSource
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,7 @@ def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
         InputError: a local folder is not there or is no model.
     """
     if source.builtin is not None:
-        pair = ensure_pair(cache)
-        return _local(pair.baseline if source.builtin == "baseline" else pair.swiftkv, where)
+        return _local(_builtin(source.builtin, cache), where)
     if source.config is not None:
         return _local(_config_only(source.config, cache, where), where)
     name = str(source.model)
@@ -100,6 +99,16 @@ def _local(folder: Path, where: str) -> ResolvedModel:
     return ResolvedModel(
         model=str(folder), tokenizer=str(folder), config=config, config_hash=content_hash([config, weights])
     )
+
+
+def _builtin(name: Builtin, cache: Path) -> Path:
+    layers, distilled = {
+        "swiftkv-n2": (2, True),
+        "swiftkv-n6": (6, True),
+        "swiftkv-undistilled": (DEFAULT_KEY_VALUE_LAYERS, False),
+    }.get(name, (DEFAULT_KEY_VALUE_LAYERS, True))
+    pair = ensure_pair(cache, layers, distilled=distilled)
+    return pair.baseline if name == "baseline" else pair.swiftkv
 
 
 def _config_only(config: dict[str, object], cache: Path, where: str) -> Path:

@@ -14,12 +14,16 @@ OptionValue = str | int | float | bool
 """Value of an engine option; `True` gives the bare flag, `False` its `--no-` form."""
 
 
+Builtin = Literal["baseline", "swiftkv", "swiftkv-n2", "swiftkv-n6", "swiftkv-undistilled"]
+"""Shipped models. The last three keep the K/V of 2 or 6 of 8 layers, or were never distilled."""
+
+
 class ModelSource(Record):
     """Where the weights of one arm come from: exactly one of the three."""
 
     model: str | None = Field(None, description="Hugging Face id or a local folder")
     revision: str | None = Field(None, description="Hugging Face revision")
-    builtin: Literal["baseline", "swiftkv"] | None = Field(None, description="half of the embedded pair")
+    builtin: Builtin | None = Field(None, description="half of the embedded pair, or another twin of its baseline")
     config: dict[str, object] | None = Field(
         None, description="config.json of a model without weights (perf only, load format dummy)"
     )
