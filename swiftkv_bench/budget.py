@@ -90,5 +90,21 @@ class Budget:
         self._start_s = seconds if self._start_s is None else max(self._start_s, seconds)
 
 
+def fitting(
+    trials: Sequence[Trial], seconds: float | None, speed: Speed, *, together: bool, one_by_one: bool = False
+) -> set[str]:
+    """Ids of the trials that would run if every one took what is expected of it."""
+    now = [0.0]
+    budget = Budget(seconds, speed, together=together, one_by_one=one_by_one, clock=lambda: now[0])
+    found: set[str] = set()
+    running: set[Arm] = set()
+    for i, trial in enumerate(trials):
+        if budget.allows(trial, trials[i:], running):
+            now[0] += budget.starts_s([trial], running) + budget.expected_s(trial)
+            running = running | {trial.arm} if together else {trial.arm}
+            found.add(trial.trial_id)
+    return found
+
+
 def _pair(trial: Trial) -> _Pair:
     return trial.point.point_id, trial.repeat

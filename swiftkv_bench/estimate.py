@@ -8,7 +8,7 @@ from itertools import pairwise
 from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.engine import Profile
 from swiftkv_bench.schema.manifest import Accelerator, RunPlan
-from swiftkv_bench.schema.perf import Point
+from swiftkv_bench.schema.perf import PerfPlan, Point
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,23 @@ def estimate(plan: RunPlan, *, arms: int, together: bool, speed: Speed) -> Estim
     if plan.perf is not None and not together:
         order = [t.arm for t in plan.perf.trials]
         changes += sum(a != b for a, b in pairwise(order))
-    perf = sum(trial_s(t.point, speed) for t in plan.perf.trials) if plan.perf is not None else 0.0
+    perf = 0.0 if plan.perf is None else _perf_s(plan.perf, speed)
     accuracy = _accuracy_s(plan.accuracy, speed) if plan.accuracy is not None else 0.0
     return Estimate(changes * speed.start_s, accuracy, perf, speed)
+
+
+def _perf_s(plan: PerfPlan, speed: Speed) -> float:
+    """Of given trials their sum; of rates to be found two batches an arm, and the grid at shares of the capacity."""
+    auto = plan.auto
+    if auto is None:
+        return sum(trial_s(t.point, speed) for t in plan.trials)
+    total = 0.0
+    for batch in auto.points:
+        at_once = trial_s(batch, speed)
+        capacity = (batch.requests or 1) / at_once
+        paced = sum(auto.requests / (capacity * share) for share in auto.shares)
+        total += len(auto.arms) * (2 * at_once + auto.repeats * (at_once + paced))
+    return total
 
 
 def trial_s(point: Point, speed: Speed) -> float:

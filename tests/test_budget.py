@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from swiftkv_bench.budget import Budget
+from swiftkv_bench.budget import Budget, fitting
 from swiftkv_bench.estimate import Speed, trial_s
 from swiftkv_bench.plan import Grid, arrivals_at, plan_perf
 from swiftkv_bench.schema.perf import Length, PerfPlan
@@ -89,3 +89,12 @@ def test_a_trial_on_the_other_arm_is_the_best_guess_before_the_first_of_its_own(
     budget = Budget(63.0, SPEED, together=True)
     budget.took(trials[0], 5.0)
     assert budget.expected_s(trials[1]) == 5.0
+
+
+def test_a_dry_run_knows_what_would_fit() -> None:
+    trials = _plan(3).trials
+    assert fitting(trials, None, SPEED, together=True) == {t.trial_id for t in trials}
+    # A pair is expected to take 36 s and begun when 41.4 s are left: of 95 s two fit, of 80 s one.
+    assert fitting(trials, 95.0, SPEED, together=True) == {t.trial_id for t in trials[:4]}
+    assert fitting(trials, 80.0, SPEED, together=True) == {t.trial_id for t in trials[:2]}
+    assert fitting(trials, 80.0, replace(SPEED, start_s=40.0), together=True) == set()

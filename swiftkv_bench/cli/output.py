@@ -10,12 +10,14 @@ from rich.table import Table
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis import analyse_all
-from swiftkv_bench.estimate import Estimate, estimate, speed_of
+from swiftkv_bench.budget import fitting
+from swiftkv_bench.estimate import Estimate, Speed, estimate, speed_of
 from swiftkv_bench.observer import Observer, Silent
 from swiftkv_bench.provenance import accelerators
 from swiftkv_bench.render.report import write_report
 from swiftkv_bench.render.tables import terminal
 from swiftkv_bench.request import RunRequest
+from swiftkv_bench.schema.perf import AutoRates, PerfPlan
 from swiftkv_bench.store import Run
 
 
@@ -57,8 +59,11 @@ def show_plan(wanted: RunRequest, *, as_json: bool) -> None:
         console.print(f"{config.spec.arm}: {config.spec.model}", highlight=False, markup=False)
     if wanted.plan.accuracy is not None:
         console.print(_accuracy_table(wanted))
-    if wanted.plan.perf is not None:
-        console.print(_perf_table(wanted))
+    plan = wanted.plan.perf
+    if plan is not None and plan.auto is not None:
+        console.print(_auto_text(plan.auto), highlight=False, markup=False)
+    elif plan is not None:
+        console.print(_perf_table(wanted, plan, speed))
     console.print(_estimate_text(expected, wanted), highlight=False, markup=False)
 
 
@@ -76,16 +81,35 @@ def _accuracy_table(wanted: RunRequest) -> Table:
     return table
 
 
-def _perf_table(wanted: RunRequest) -> Table:
-    plan = wanted.plan.perf
+def _perf_table(wanted: RunRequest, plan: PerfPlan, speed: Speed) -> Table:
+    gpus = bool(accelerators())
+    fits = fitting(plan.trials, wanted.budget_s, speed, together=wanted.together, one_by_one=gpus)
     table = Table(title="Load", title_justify="left")
-    for name in ("trial", "arm", "repeat", "requests", "seed"):
+    names = ["trial", "arm", "repeat", "requests", "seed"]
+    names += [] if wanted.budget_s is None else [f"fits {units.duration(wanted.budget_s)}"]
+    for name in names:
         table.add_column(name, justify="right" if name in ("repeat", "requests", "seed") else "left")
-    for trial in plan.trials if plan is not None else ():
+    for trial in plan.trials:
         point = trial.point
         size = f"{point.requests:,}" if point.requests is not None else f"{point.duration_s:g} s"
-        table.add_row(point.point_id, trial.arm, str(trial.repeat), size, str(trial.seed))
+        row = [point.point_id, trial.arm, str(trial.repeat), size, str(trial.seed)]
+        row += [] if wanted.budget_s is None else ["yes" if trial.trial_id in fits else "no"]
+        table.add_row(*row)
     return table
+
+
+def _auto_text(auto: AutoRates) -> str:
+    """What an adaptive plan will do, since its trials are not known yet."""
+    lengths = ", ".join(f"{point.input_len.mean:,.0f}" for point in auto.points)
+    shares = ", ".join(units.percent(share, 0) for share in auto.shares)
+    text = (
+        f"Load: at {lengths} input tokens, batches that double from {auto.points[0].requests:,} requests until the "
+        f"capacity of each arm shows; then {auto.repeats} repeats at once and at {shares} of the baseline's capacity, "
+        f"{auto.requests:,} requests each"
+    )
+    if auto.objective is not None:
+        text += f"; and for each arm the highest rate with {auto.objective}, by bisection"
+    return f"{text}."
 
 
 def _estimate_text(expected: Estimate, wanted: RunRequest) -> str:

@@ -9,11 +9,11 @@ from swiftkv_bench.render import wording
 from swiftkv_bench.render.drawing import COLOUR, FIRST, INK, Figure, legend, open_canvas
 from swiftkv_bench.render.figures.marks import (
     BOUND_LINE,
-    band,
     count_text,
     input_tokens,
     paced_by_length,
     sent,
+    spread,
     tick,
     unpaced,
 )
@@ -62,8 +62,9 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         legend(canvas, ax, columns=2)
         return save(
             "gain_vs_input", formats, "Gain of SwiftKV against input length, and what arithmetic allows",
-            f"{sent(points)}. Above 1 SwiftKV is better. Bands: 95 % interval of the paired ratio. Bound of the "
-            "prompt: its FLOPs; of whole requests: the same on the share of time that decoding does not need.",
+            f"{sent(points)}. Above 1 SwiftKV is better. Bands and lines: 95 % interval of the paired ratio. "
+            "Bound of the prompt: its FLOPs; of whole requests: the same on the share of time that decoding does not "
+            "need.",
             "; ".join(f"{tick(p)} tokens: {wording.gain(p.gains.get('ttft_mean_s'))}" for p in points),
             count_text(points),
         )  # fmt: skip
@@ -72,10 +73,8 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
 def _draw(ax: "Axes", points: Sequence[PointResult], series: _Series, aside: float) -> None:
     shown = [(x + aside, p.gains[series.key]) for x, p in enumerate(points) if series.key in p.gains]
     xs, ys = [x for x, _ in shown], [g.value for _, g in shown]
-    low = [g.interval.low if g.interval is not None else g.value for _, g in shown]
-    high = [g.interval.high if g.interval is not None else g.value for _, g in shown]
-    band(ax, xs, low, high, series.colour)
-    ax.vlines(xs, low, high, color=series.colour, linewidth=1)
+    ends = [None if g.interval is None else (g.interval.low, g.interval.high) for _, g in shown]
+    spread(ax, xs, ends, series.colour)
     title = METRICS[series.key].title
     ax.plot(xs, ys, color=series.colour, linestyle=series.line, marker=series.marker, label=title)
     limits = [

@@ -9,7 +9,6 @@ from swiftkv_bench.render.drawing import COLOUR, INK, Figure, legend, open_canva
 from swiftkv_bench.render.figures.marks import (
     BOUND_LINE,
     arms_of,
-    band,
     compared,
     count_text,
     described,
@@ -21,6 +20,7 @@ from swiftkv_bench.render.figures.marks import (
     plain,
     rate_of,
     sparse,
+    spread,
 )
 from swiftkv_bench.schema.engine import Arm
 
@@ -55,8 +55,9 @@ def latency(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         processes = list(dict.fromkeys(p.point.arrivals.process for p in points))
         return save(
             "latency_vs_rate", formats, "Time to first token and time per output token against request rate",
-            f"{' and '.join(processes).capitalize()} arrivals; {outputs(points)}. Bands: 95 % interval over trials; "
-            "one that leaves the axes is wider still. Dotted: baseline ÷ the FLOP bound of the prompt, which ignores "
+            f"{' and '.join(processes).capitalize()} arrivals; {outputs(points)}. Bands and "
+            "lines: 95 % interval over trials, none with one trial; one that leaves the axes is "
+            "wider still. Dotted: baseline ÷ the FLOP bound of the prompt, which ignores "
             "queueing. Open markers are not compared (invalid or past saturation).",
             described("ttft_mean_s", points), count_text(points),
         )  # fmt: skip
@@ -69,9 +70,11 @@ def _draw(ax: "Axes", points: Sequence[PointResult], arm: Arm, key: str) -> None
     xs, ys = [x for x, _, _ in known], [e.value * 1e3 for _, e, _ in known]
     line(ax, arm, xs, ys)
     # A logarithmic axis has no place for an end at 0.
-    low = [max(e.interval.low if e.interval else e.value, 1e-3 * e.value) * 1e3 for _, e, _ in known]
-    high = [(e.interval.high if e.interval else e.value) * 1e3 for _, e, _ in known]
-    band(ax, xs, low, high, COLOUR[arm])
+    ends = [
+        None if e.interval is None else (max(e.interval.low, 1e-3 * e.value) * 1e3, e.interval.high * 1e3)
+        for _, e, _ in known
+    ]
+    spread(ax, xs, ends, COLOUR[arm])
     markers(ax, arm, [(x, y, compared(a)) for x, y, (_, _, a) in zip(xs, ys, known, strict=True)])
 
 

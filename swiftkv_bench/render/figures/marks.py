@@ -82,9 +82,16 @@ def line(ax: "Axes", arm: Arm, xs: Sequence[float], ys: Sequence[float]) -> None
     ax.plot(xs, ys, color=COLOUR[arm], linestyle=LINE[arm], label=ARM[arm], zorder=2)
 
 
-def band(ax: "Axes", xs: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str) -> None:
-    """Intervals, joined from point to point."""
-    ax.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
+def spread(ax: "Axes", xs: Sequence[float], intervals: Sequence[tuple[float, float] | None], colour: str) -> None:
+    """Intervals: a band between neighbours that both have one, else a line; nothing where there is none."""
+    known = [(x, ends) for x, ends in zip(xs, intervals, strict=True) if ends is not None]
+    for i in range(len(xs) - 1):
+        here, following = intervals[i], intervals[i + 1]
+        if here is not None and following is not None:
+            low, high = zip(here, following, strict=True)
+            ax.fill_between(xs[i : i + 2], low, high, color=colour, alpha=0.18, linewidth=0)
+    if any(ends is None for ends in intervals) or len(xs) == 1:
+        ax.vlines([x for x, _ in known], [e[0] for _, e in known], [e[1] for _, e in known], color=colour, linewidth=1)
 
 
 def tick(p: PointResult) -> str:

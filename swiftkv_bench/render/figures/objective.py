@@ -9,7 +9,6 @@ from swiftkv_bench.render.drawing import COLOUR, INK, Figure, legend, open_canva
 from swiftkv_bench.render.figures.marks import (
     BOUND_LINE,
     arms_of,
-    band,
     count_text,
     line,
     markers,
@@ -17,6 +16,7 @@ from swiftkv_bench.render.figures.marks import (
     paced_by_length,
     plain,
     rate_of,
+    spread,
 )
 from swiftkv_bench.render.wording import ARM
 
@@ -35,7 +35,7 @@ def objective(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
                 shares = [a.goodput_share for _, a in known if a.goodput_share is not None]
                 xs, ys = [x for x, _ in known], [value * 100 for value, _ in shares]
                 line(ax, arm, xs, ys)
-                band(ax, xs, [i.low * 100 for _, i in shares], [i.high * 100 for _, i in shares], COLOUR[arm])
+                spread(ax, xs, [(i.low * 100, i.high * 100) for _, i in shares], COLOUR[arm])
                 markers(ax, arm, [(x, y, a.valid) for (x, a), y in zip(known, ys, strict=True)])
             ax.axhline(perf.objective.share * 100, color=INK, linestyle=BOUND_LINE, linewidth=1, label="objective")
             ax.set_title(f"{wording.length(here[0].point.input_len)} input tokens")
