@@ -5,6 +5,7 @@ agree with each other and with nothing else. When the engine is wrong, the fault
 the one that explains the answers is named.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -60,7 +61,7 @@ def _forward(asking: Asking, thorough: bool) -> Forward | str:
     """The checkpoint's forward pass, or why it is not computed."""
     spec = asking.spec
     folder = Path(spec.model)
-    if spec.kind != "vllm" or spec.architecture is None or not folder.is_dir():
+    if spec.kind == "fake" or not (folder / "config.json").is_file():
         return "the engine's checkpoint is not a local folder"
     if spec.args.get("load-format") == "dummy":
         return "the engine's weights are random (load format dummy)"
@@ -69,7 +70,7 @@ def _forward(asking: Asking, thorough: bool) -> Forward | str:
         return (
             f"a checkpoint of {weights.size_bytes / 1e9:.0f} GB takes minutes to compute; `swiftkv-bench doctor` does"
         )
-    return Forward(spec.architecture, weights)
+    return Forward(spec.architecture or json.loads((folder / "config.json").read_text()), weights)
 
 
 def _limit(asking: Asking) -> Limit:
