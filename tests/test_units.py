@@ -30,6 +30,11 @@ def test_points_have_a_true_minus_and_no_signed_zero(share: float | None, text: 
     assert units.points(share) == text
 
 
+@pytest.mark.parametrize(("ratio", "text"), [(0.953, "−4.7 %"), (1.098, "+9.8 %"), (1.0, "0.0 %"), (None, "–")])
+def test_changes_have_a_true_minus_and_no_signed_zero(ratio: float | None, text: str) -> None:
+    assert units.change(ratio) == text
+
+
 @pytest.mark.parametrize(("p", "text"), [(0.0312, "0.031"), (0.0004, "< 0.001"), (1.0, "1"), (None, "–")])
 def test_p_values(p: float | None, text: str) -> None:
     assert units.p_value(p) == text

@@ -177,7 +177,7 @@ def _trust(analysis: Analysis) -> Statement:
     if groups[0].places:
         detail += f" ({groups[0].places[0]}{'' if len(groups[0].places) == 1 else ' and elsewhere'})"
     if rest:
-        detail += f" And {rest} more, with what to do about each, under the tables."
+        detail += f" And {rest} more, with what to do about each, below."
     if invalid:
         headline = f"{n} finding{'s take' if n > 1 else ' takes'} a figure out of the comparison"
         return Statement(question, headline, (), detail, "bad")

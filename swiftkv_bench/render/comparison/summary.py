@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from swiftkv_bench import units
 from swiftkv_bench.regression.comparison import Line, Note, RunComparison, Side
@@ -14,6 +15,7 @@ from swiftkv_bench.stats.verdicts import Verdict
 FIGURES_SHOWN = 4
 """Claims that one answer names; the tables have all."""
 
+SIDE = {"both": "both sides", "baseline": "baseline side", "candidate": "candidate side"}
 TONE: dict[Verdict, Tone] = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "open"}
 
 
@@ -53,7 +55,7 @@ def _overall(found: RunComparison) -> Statement:
         detail += f"; their FAILs are corrected together (Holm), so that {units.percent(found.policy.alpha, 0)} is the"
         detail += " chance of any false one"
     detail += "." + (f" {more} more claims are in the tables." if more > 0 else "")
-    figures = tuple(_figure(line) for line in named[:FIGURES_SHOWN])
+    figures = tuple(_figure(line, found.mode) for line in named[:FIGURES_SHOWN])
     return Statement(question, f"{answer}: {headline(found)}", figures, detail, TONE[found.verdicts.overall])
 
 
@@ -68,12 +70,13 @@ def _part(found: RunComparison, part: str, verdict: Verdict) -> Statement:
         Verdict.INCONCLUSIVE: "Not decided",
     }
     detail = f"{len(every)} claims: {', '.join(counts)}."
-    return Statement(question, heads[verdict], tuple(_figure(line) for line in main), detail, TONE[verdict])
+    return Statement(question, heads[verdict], tuple(_figure(line, found.mode) for line in main), detail, TONE[verdict])
 
 
-def _figure(line: Line) -> Figure:
+def _figure(line: Line, mode: Literal["runs", "arms"]) -> Figure:
     label = lines.name(line)
-    if line.reference not in ("baseline run", "accepted run"):
+    plain = ("baseline run", "accepted run") if mode == "runs" else ("baseline arm",)
+    if line.reference not in plain:
         label += f", {lines.pair(line.candidate_arm, line.reference)}"
     elif line.candidate_arm != "swiftkv":
         label += f", {ARM[line.candidate_arm]}"
@@ -92,7 +95,7 @@ def _trust(notes: Sequence[Note]) -> Statement:
         return Statement(question, "Nothing stands against the comparison", (), text, "good")
     first = (grave or warnings)[0]
     rest = len(grave) + len(warnings) - 1
-    detail = f"{first.message} ({first.side})" + (f" And {rest} more under the tables." if rest else "")
+    detail = f"{first.message} ({SIDE[first.side]})" + (f" And {rest} more below." if rest else "")
     if grave:
         n = len(grave)
         return Statement(question, f"{n} finding{'s take' if n > 1 else ' takes'} figures out", (), detail, "bad")
@@ -122,8 +125,7 @@ def _place(found: RunComparison, note: Note) -> str:
     titles = {line.where: line.title for line in found.lines if line.family == "score"}
     where = None if note.where is None else points.get(note.where, titles.get(note.where, note.where))
     parts = [where, ARM[note.arm] if note.arm is not None else None]
-    side = {"both": "both sides", "baseline": "baseline side", "candidate": "candidate side"}[note.side]
-    return ", ".join([*(p for p in parts if p), side])
+    return ", ".join([*(p for p in parts if p), SIDE[note.side]])
 
 
 def compared(found: RunComparison) -> tuple[tuple[str, str], ...]:
