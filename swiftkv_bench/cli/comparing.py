@@ -86,9 +86,9 @@ def compared(
     baseline = find(sides[0], root, policy)
     if len(sides) == 1:
         return compare_arms(baseline, request)
-    if policy.performance.slo is None and baseline.objective is not None:
+    if policy.performance.slo is None and baseline.slo is not None:
         # The candidate's goodput is counted as the accepted run's was.
-        policy = policy.with_slo(baseline.objective)
+        policy = policy.with_slo(baseline.slo)
     return compare_runs(baseline, find(sides[1], root, policy), request)
 
 

@@ -27,7 +27,7 @@ from swiftkv_bench.errors import IncomparableError, InputError
 from swiftkv_bench.regression import tables
 from swiftkv_bench.regression.evidence import Evidence, read_run, side_of
 from swiftkv_bench.regression.keys import DEFINITIONS_HASH
-from swiftkv_bench.regression.policy import PerformancePolicy, Policy
+from swiftkv_bench.regression.policy import Policy
 from swiftkv_bench.schema.accuracy import ColumnStatus
 from swiftkv_bench.schema.base import Record, content_hash
 from swiftkv_bench.schema.manifest import Manifest
@@ -75,7 +75,7 @@ def accept(path: Path, name: str, root: Path, policy: Policy, *, now_utc: str, n
     """
     if not name or name.startswith(".") or any(c in name for c in "/\\@") or name != name.strip():
         raise InputError(f"--name {name!r} cannot name accepted runs; use letters, digits, dots and dashes")
-    evidence = read_run(open_run(path), str(path), policy.performance.objective)
+    evidence = read_run(open_run(path), str(path), policy.performance.slo)
     manifest = evidence.manifest
     if manifest.status != "complete":
         reason = f" ({manifest.status_reason})" if manifest.status_reason else ""
@@ -86,7 +86,7 @@ def accept(path: Path, name: str, root: Path, policy: Policy, *, now_utc: str, n
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{manifest.run_id}.", dir=folder.parent))
     try:
-        found = _write(staged, evidence, name, policy.performance, now_utc, note)
+        found = _write(staged, evidence, name, now_utc, note)
         staged.chmod(0o755)
         staged.rename(folder)
     except OSError as e:
@@ -96,9 +96,7 @@ def accept(path: Path, name: str, root: Path, policy: Policy, *, now_utc: str, n
     return Entry(folder, found)
 
 
-def _write(
-    folder: Path, evidence: Evidence, name: str, policy: PerformancePolicy, now_utc: str, note: str | None
-) -> Accepted:
+def _write(folder: Path, evidence: Evidence, name: str, now_utc: str, note: str | None) -> Accepted:
     content = {}
     if evidence.answers:
         content["items.parquet"] = tables.pack_items(evidence.answers)
@@ -114,7 +112,7 @@ def _write(
         name=name,
         accepted_utc=now_utc,
         note=note,
-        slo=policy.slo,
+        slo=evidence.slo,
         definitions=DEFINITIONS_HASH,
         manifest=evidence.manifest,
         statuses=tuple(evidence.statuses),
@@ -160,7 +158,7 @@ def read_accepted(folder: Path, label: str) -> Evidence:
         answers={} if items is None else tables.unpack_items(items),
         statuses=accepted.statuses,
         trials=() if trials is None or plan is None else tables.unpack_trials(trials, plan),
-        objective=PerformancePolicy(slo=accepted.slo).objective,
+        slo=accepted.slo,
     )
 
 
@@ -174,7 +172,7 @@ def find(text: str, root: Path, policy: Policy) -> Evidence:
     if (path / _FILE).exists():
         return read_accepted(path, text)
     if path.is_dir():
-        return read_run(open_run(path), text, policy.performance.objective)
+        return read_run(open_run(path), text, policy.performance.slo)
     name, _, run_id = text.partition("@")
     entries = [e for e in accepted_runs(root, name) if not run_id or e.accepted.manifest.run_id == run_id]
     if not name or not entries:

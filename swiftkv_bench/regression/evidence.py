@@ -12,6 +12,7 @@ from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.analysis.perf import trial_figures
 from swiftkv_bench.checks import Finding, check_trial, merge
 from swiftkv_bench.metrics import Objective, server_metrics, trial_metrics
+from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.regression.comparison import Note, Side
 from swiftkv_bench.schema.accuracy import ColumnStatus, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
@@ -82,7 +83,7 @@ class Evidence:
     """One side of a comparison.
 
     Attributes:
-        objective: what goodput was counted against; None when it was not.
+        slo: targets that goodput was counted against, as typed; None when it was not counted.
         run: the folder, where texts of items can be read; None for an accepted run.
     """
 
@@ -91,9 +92,14 @@ class Evidence:
     answers: Mapping[AnswersKey, Answers]
     statuses: Sequence[ColumnStatus]
     trials: Sequence[TrialFigures]
-    objective: Objective | None
+    slo: str | None
     notes: tuple[Note, ...] = ()
     run: Run | None = None
+
+    @property
+    def objective(self) -> Objective | None:
+        """The targets of `slo`."""
+        return None if self.slo is None else parse_objective(self.slo)
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -105,14 +111,16 @@ class Evidence:
         return replace(self, side=side)
 
 
-def read_run(run: Run, label: str, objective: Objective | None = None) -> Evidence:
-    """Everything a run folder says that a comparison uses.
+def read_run(run: Run, label: str, slo: str | None = None) -> Evidence:
+    """Everything a run folder says that a comparison uses; goodput against `slo`, else against the run's own targets.
 
     Raises:
         InputError: a record is missing, damaged or of a newer format.
     """
     manifest = run.manifest
     sealed = integrity.verify(run.path)
+    slo = manifest.slo if slo is None else slo
+    objective = None if slo is None else parse_objective(slo)
     notes = _run_notes(manifest, sealed)
     trials, findings = _trials(run.trials(), objective) if manifest.plan.perf is not None else ([], [])
     return Evidence(
@@ -121,7 +129,7 @@ def read_run(run: Run, label: str, objective: Objective | None = None) -> Eviden
         answers=collect(run.items()),
         statuses=tuple(read_statuses(run.path)),
         trials=tuple(trials),
-        objective=objective,
+        slo=slo,
         notes=(*notes, *(_note(f) for f in merge(findings) if f.severity != "note")),
         run=run,
     )

@@ -85,9 +85,9 @@ def _held(baseline: Evidence, candidate: Evidence) -> dict[str, tuple[str, str]]
     a, b = (_hardware(side.manifest.machine) for side in (baseline, candidate))
     found["hardware"] = (a, b)
     found |= _engine_keys(baseline, candidate, arms)
-    if baseline.trials and candidate.trials:
-        a, b = (side.objective.text if side.objective is not None else "none" for side in (baseline, candidate))
-        found["slo"] = (a, b)
+    objectives = [side.objective for side in (baseline, candidate)]
+    if objectives[0] is not None and objectives[1] is not None:
+        found["slo"] = (objectives[0].text, objectives[1].text)
     return found
 
 

@@ -92,10 +92,8 @@ class Policy(Record):
         """One-sided level of every claim."""
         return 1 - self.confidence
 
-    def with_slo(self, objective: Objective) -> "Policy":
+    def with_slo(self, slo: str) -> "Policy":
         """The same with goodput counted against given targets."""
-        targets = {"ttft": objective.ttft_s, "tpot": objective.tpot_s, "e2e": objective.e2e_latency_s}
-        slo = ",".join(f"{name}={value!r}s" for name, value in targets.items() if value is not None)
         return self.model_copy(update={"performance": self.performance.model_copy(update={"slo": slo})})
 
 

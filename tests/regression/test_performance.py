@@ -77,6 +77,11 @@ def test_goodput_is_compared_under_latency_targets(tmp_path: Path) -> None:
     assert broken[0].reason == "no trial pairs, or a figure is 0"
 
 
+def test_goodput_is_counted_against_the_runs_own_targets(tmp_path: Path) -> None:
+    run = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, slo="ttft=105ms")
+    assert any(one.metric == "goodput" and one.verdict is Verdict.PASS for one in compared(run, run).lines)
+
+
 def test_invalid_trials_are_left_out_of_their_pair(tmp_path: Path) -> None:
     before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, late={("swiftkv", 2): 0.5})
     after = loaded(tmp_path / "b", {"baseline": BASE, "swiftkv": BASE})

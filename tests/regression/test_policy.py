@@ -34,9 +34,8 @@ def test_a_file_replaces_what_it_names(tmp_path: Path) -> None:
     assert found.accuracy.flip_floor == 0.01
 
 
-def test_targets_can_be_taken_from_an_objective() -> None:
-    objective = Objective(ttft_s=0.105, e2e_latency_s=3.0)
-    assert Policy().with_slo(objective).performance.objective == objective
+def test_targets_can_be_taken_from_a_run() -> None:
+    assert Policy().with_slo("ttft=105ms,e2e=3s").performance.objective == Objective(ttft_s=0.105, e2e_latency_s=3.0)
 
 
 @pytest.mark.parametrize(
