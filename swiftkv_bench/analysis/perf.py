@@ -136,6 +136,7 @@ def analyse_perf(
         overall=_overall(results),
         objective=objective,
         limits=rate_limits(results, objective),
+        stop_within=plan.stop_within,
     )
     return analysis, findings
 

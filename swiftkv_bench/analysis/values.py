@@ -277,6 +277,8 @@ class PerfAnalysis:
     Attributes:
         overall: metric key -> its gains over the points; throughputs only where requests did not come at a set rate,
             for there the rate sets them.
+        limits: highest rates under the objective; none without one.
+        stop_within: share of a ratio at which a point was no longer repeated; None: all repeats were made.
     """
 
     run_id: str
@@ -287,6 +289,7 @@ class PerfAnalysis:
     overall: dict[str, Overall]
     objective: Objective | None
     limits: tuple[RateLimits, ...] = ()
+    stop_within: float | None = None
 
 
 @dataclass(frozen=True)

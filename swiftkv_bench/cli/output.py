@@ -12,6 +12,7 @@ from swiftkv_bench import units
 from swiftkv_bench.analysis import analyse_all
 from swiftkv_bench.budget import fitting
 from swiftkv_bench.estimate import Estimate, Speed, estimate, speed_of
+from swiftkv_bench.metrics import Objective
 from swiftkv_bench.observer import Observer, Silent
 from swiftkv_bench.provenance import accelerators
 from swiftkv_bench.render.report import write_report
@@ -21,15 +22,25 @@ from swiftkv_bench.schema.perf import AutoRates, PerfPlan
 from swiftkv_bench.store import Run
 
 
-def show(runs: Sequence[Run], folder: Path, *, as_json: bool, observer: Observer | None = None) -> None:
+def show(
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    as_json: bool,
+    observer: Observer | None = None,
+    objective: Objective | None = None,
+) -> None:
     """Analyses runs, writes their report and prints the tables, or the analysis as JSON.
+
+    Args:
+        objective: latency targets in place of those that the runs were made with.
 
     Raises:
         InputError: a run cannot be read, or nothing was recorded.
     """
     watch = observer or Silent()
     watch.progress("report", "analysing and drawing")
-    analysis = analyse_all(runs)
+    analysis = analyse_all(runs, objective)
     files = write_report(analysis, folder)
     watch.finish("report")
     if as_json:

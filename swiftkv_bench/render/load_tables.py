@@ -30,6 +30,12 @@ def load_table(perf: PerfAnalysis) -> TableView:
         f"{', 95 % t interval of the log-ratio' if trials > 1 else ': no interval'}. "
         + ("In parentheses: share of the largest gain that arithmetic allows there. " if bounded else "")
         + "† past saturation, ✗ no valid trial: not compared."
+        + (
+            f" Points were not repeated once their gain was known within {units.percent(perf.stop_within, 0)}; their "
+            "intervals cover 92 to 95 %."
+            if perf.stop_within is not None
+            else ""
+        )
         + (f" {left_out} trials are left out: invalid, or without a valid partner." if left_out else "")
     )
     return TableView("load", "Speed under load", tuple(heads), rows, note)
