@@ -187,7 +187,10 @@ class _Execution:
     def _perf(self, plan: PerfPlan, fleet: Fleet) -> None:
         """Runs stage after stage of the sweep; the manifest's plan gets the trials of each as it is decided."""
         self._remember()
-        stages, decided = sweep(plan), list[Trial]()
+        known = self.run.manifest.plan.perf
+        # Rates found before an interruption stay in the plan while the search is gone through again.
+        decided = list(known.trials) if known is not None and plan.auto is not None else []
+        stages = sweep(plan)
         opened = open_gpus()
         with nullcontext() if opened is None else opened as self.gpus:
             stage: Stage | None = next(stages)
@@ -228,7 +231,8 @@ class _Execution:
     def _remember(self) -> None:
         """Tells the budget what trials and starts took when this run was begun."""
         for record in self.run.trial_records():
-            self.budget.took(record.trial, record.total_s)
+            if record.status == "complete":
+                self.budget.took(record.trial, record.total_s)
         for info in self.run.manifest.engine_info:
             if info.start_s is not None:
                 self.budget.started(info.start_s)
