@@ -22,6 +22,12 @@ check: setup
 	@$(VENV)/ruff check .
 	@$(VENV)/mypy
 
+# On one GPU minutes, on CPU cores hours; `docs/embedded.md` says how the shipped weights were made.
+TRAIN  := results/embedded
+train-embedded: setup
+	@$(VENV)/python -m swiftkv_bench.embedded.train --out $(TRAIN) --steps 64000 --distill-steps 8000 \
+	    --workers $$(($$(nproc) - 1)) $(if $(shell command -v nvidia-smi),--compile)
+
 format: setup
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .

@@ -11,7 +11,7 @@ from swiftkv_bench.embedded.distill import (
     DistillationLoss,
     distillation_losses,
     freeze_base,
-    rewired,
+    rewired_weights,
     swiftkv_parameters,
 )
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
@@ -73,9 +73,11 @@ def make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observ
         raise InputError(f"--out {out} is the model itself: give another folder.")
     rows = TextRows.pack(read_documents(data, _tokenizer(model)), settings.row_tokens, f"--data {data}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = Llama(source.shape)
-    base.load_state_dict(source.weights())
-    twin = rewired(base.to(device), settings.num_key_value_layers)
+    with torch.device("meta"):
+        twin = Llama(source.shape, settings.num_key_value_layers)
+    # `assign` keeps one copy of the weights in memory.
+    twin.load_state_dict(rewired_weights(source.weights(), layers, settings.num_key_value_layers), assign=True)
+    twin.to(device)
     freeze_base(twin)
     trainer = Trainer(
         out / _TRAINING,

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swiftkv_bench.embedded.checkpoint import ensure_pair
 from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
 
 __all__ = ["PROMPT_LENGTHS", "RUNS", "Answer", "Run", "RunResult"]
@@ -106,6 +107,7 @@ RUNS: dict[str, Run] = {
     "full_fp8_channel": Run("fp8_channel", _mode("full", **_EAGER, **_SMALL, **_BFLOAT16)),
     # One later layer's K/V unquantised: no joint projection.
     "skip_fp8_partly": Run("fp8_partly", _mode(**_EAGER, **_SMALL, **_BFLOAT16)),
+    "skip_embedded": Run("embedded", _mode(**_EAGER, **_SMALL)),
     "unknown_option": Run(engine={**_EAGER, "additional_config": {"swiftkv_mod": "skip"}}),
     "missing_weight": Run("missing_weight", _EAGER),
     "unexpected_weight": Run("unexpected_weight", _EAGER),
@@ -134,6 +136,7 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
     from safetensors.torch import load_file, save_file
 
     paths = {name: make_checkpoint(folder / name, spec) for name, spec in _CHECKPOINTS.items()}
+    paths["embedded"] = ensure_pair(folder).swiftkv
     for name in ("missing_weight", "unexpected_weight"):
         paths[name] = make_checkpoint(folder / name, _SWIFTKV)
         weights = load_file(paths[name] / "model.safetensors")
