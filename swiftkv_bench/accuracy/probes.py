@@ -29,7 +29,11 @@ from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe
 
 TOLERANCE_NAT = 0.05
-"""Largest difference allowed between two ways to the same log-probability: rounding of bfloat16 weights."""
+"""Mean difference allowed between two ways to the same log-probabilities: rounding of bfloat16."""
+
+LARGEST_NAT = 0.4
+"""Largest single difference allowed: bfloat16 logits from 16 to 32 are 0.125 apart, so two ways may differ by a few
+steps at one token; an engine that skipped layers for the rows is off by nats on average."""
 
 LONG_PROMPT_TOKENS = 4200
 """Above the prefill chunk of a CPU engine (4,096 tokens) and of most configured servers (2,048)."""
@@ -104,7 +108,7 @@ def _next_tokens(client: Client, target: Target, question: Continuation, way: st
 def _compare(
     client: Client, target: Target, arm: Arm, name: str, questions: Sequence[Continuation], truth: Sequence[Answer]
 ) -> Probe:
-    worst = 0.0
+    gaps: list[float] = []
     for question, expected in zip(questions, truth, strict=True):
         try:
             found = _ask(client, target, name, question)
@@ -112,16 +116,20 @@ def _compare(
             raise
         except EngineError as e:
             return Probe(name=name, arm=arm, status="fail", detail=f"{name}: {e}")
-        gaps = [abs(a - b) for (a, _), (b, _) in zip(found, expected, strict=True)]
-        worst = max([worst, *(gap if gap == gap else float("inf") for gap in gaps)])
-    tokens = sum(len(q.tokens) for q in questions)
-    passed = worst <= TOLERANCE_NAT
+        gaps += [abs(a - b) for (a, _), (b, _) in zip(found, expected, strict=True)]
+    # A value that is no number is infinitely far from any.
+    worst, mean = (float(f(np.nan_to_num(gaps, nan=np.inf))) for f in (np.max, np.mean))
+    passed = mean <= TOLERANCE_NAT and worst <= LARGEST_NAT
     detail = (
-        f"{name} and next-token log-probabilities of {tokens} tokens after prompts of up to "
-        f"{max(len(q.context) for q in questions)} tokens differ by at most {worst:.2g} nat "
-        f"({'within' if passed else 'above'} {TOLERANCE_NAT})"
+        f"{name} and next-token log-probabilities of {len(gaps)} tokens after prompts of up to "
+        f"{max(len(q.context) for q in questions)} tokens differ by {mean:.2g} nat on average and {worst:.2g} at most "
+        f"({'within' if passed else 'above'} {TOLERANCE_NAT} and {LARGEST_NAT})"
     )
-    data = {"largest_difference_nat": worst if np.isfinite(worst) else None, "tolerance_nat": TOLERANCE_NAT}
+    data = {
+        "largest_difference_nat": worst if np.isfinite(worst) else None,
+        "mean_difference_nat": mean if np.isfinite(mean) else None,
+        "tolerance_nat": TOLERANCE_NAT,
+    }
     return Probe(name=name, arm=arm, status="pass" if passed else "fail", detail=detail, data=data)
 
 

@@ -22,7 +22,10 @@ from swiftkv_bench.schema.manifest import Probe
 
 PROMPT_TOKENS = (12, 24, 40)
 SIZE_BYTES = 2 << 30
-"""Largest checkpoint that is computed at the start of every run; a few seconds. `doctor` computes any."""
+"""Largest checkpoint that is computed at the start of every run; a few seconds. `doctor` computes larger ones."""
+
+LARGEST_BYTES = 40 << 30
+"""Largest checkpoint that `doctor` computes."""
 
 _QUANTISED = Limit(mean=0.5, worst=4.0)
 """Engines also round activations to 8 bits; faults move log-probabilities by more."""
@@ -66,10 +69,11 @@ def _forward(asking: Asking, thorough: bool) -> Forward | str:
     if spec.args.get("load-format") == "dummy":
         return "the engine's weights are random (load format dummy)"
     weights = Weights(folder)
+    size = f"a checkpoint of {weights.size_bytes / 1e9:.0f} GB"
+    if weights.size_bytes > LARGEST_BYTES:
+        return f"{size} takes too long to compute on processors"
     if weights.size_bytes > SIZE_BYTES and not thorough:
-        return (
-            f"a checkpoint of {weights.size_bytes / 1e9:.0f} GB takes minutes to compute; `swiftkv-bench doctor` does"
-        )
+        return f"{size} takes minutes to compute; `swiftkv-bench doctor` does"
     return Forward(spec.architecture or json.loads((folder / "config.json").read_text()), weights)
 
 
