@@ -60,11 +60,13 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ax.set_xlabel("Input length, tokens")
         ax.set_ylabel("Gain of SwiftKV over baseline, ×")
         legend(canvas, ax, columns=2)
+        bounded = (
+            " Bound of the prompt: its FLOPs; of whole requests: the same on the time that decoding does not need."
+        )
         return save(
             "gain_vs_input", formats, "Gain of SwiftKV against input length, and what arithmetic allows",
-            f"{sent(points)}. Above 1 SwiftKV is better. Bands and lines: 95 % interval of the paired ratio. "
-            "Bound of the prompt: its FLOPs; of whole requests: the same on the share of time that decoding does not "
-            "need.",
+            f"{sent(points)}. Above 1 SwiftKV is better. Bands and lines: 95 % interval of the paired ratio."
+            + (bounded if unpaced(points[0]) else ""),
             "; ".join(f"{tick(p)} tokens: {wording.gain(p.gains.get('ttft_mean_s'))}" for p in points),
             count_text(points),
         )  # fmt: skip
@@ -77,9 +79,8 @@ def _draw(ax: "Axes", points: Sequence[PointResult], series: _Series, aside: flo
     spread(ax, xs, ends, series.colour)
     title = METRICS[series.key].title
     ax.plot(xs, ys, color=series.colour, linestyle=series.line, marker=series.marker, label=title)
-    limits = [
-        (x + aside, v) for x, p in enumerate(points) if p.bound and (v := getattr(p.bound, series.bound)) is not None
-    ]
+    bounds = [(x + aside, p.bound) for x, p in enumerate(points) if unpaced(p) and p.bound is not None]
+    limits = [(x, value) for x, bound in bounds if (value := getattr(bound, series.bound)) is not None]
     if limits:
         places, values = zip(*limits, strict=True)
         mark = "_" if len(limits) == 1 else "None"

@@ -19,9 +19,10 @@ def requests(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
     p = max(best, key=lambda p: (input_tokens(p), rate_of(p)))
     with open_canvas(6.8, 3.0) as (canvas, save):
         ax = canvas.subplots()
+        size = 11 if max(a.sample.of for a in p.arms.values()) > 100 else 22
         for arm in arms_of([p]):
             s = p.arms[arm].sample
-            ax.scatter(s.scheduled_s, s.ttft_s * 1e3, s=11, marker=MARKER[arm], color=COLOUR[arm], alpha=0.75,
+            ax.scatter(s.scheduled_s, s.ttft_s * 1e3, s=size, marker=MARKER[arm], color=COLOUR[arm], alpha=0.75,
                        linewidths=0, label=ARM[arm])  # fmt: skip
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter(plain)
