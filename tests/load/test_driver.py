@@ -11,9 +11,10 @@ from swiftkv_bench.load.target import Target
 from swiftkv_bench.metrics import trial_metrics
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.schema.perf import STATUS, Arrivals, Length, Point, Trial
-from tests.fake_engine import fake_engine
+from tests.fake_engine import counters, fake_engine
 
 TTFT_S, ITL_S, TOKENS = 0.05, 0.005, 16
+LATE = ("sum", "count")
 CONSTANT = Arrivals(process="constant", rate=40.0)
 
 
@@ -39,24 +40,31 @@ def run(url: str, of: Trial, *, workers: int = 1, idle_timeout_s: float = 30.0, 
 
 
 def test_known_latencies_are_reported_within_a_millisecond(url: str) -> None:
-    # Medians over the requests of a trial. On a machine that is busy they are late together with the engine, so each
-    # counts in its best trial: a client that measures something else is wrong in all of them.
+    # Medians over the requests of a trial. Where client or engine had to wait for a processor the trial says nothing;
+    # of the others each figure counts at its best: a client that measures something else is wrong in all of them.
     truth = {
         "ttft_s": TTFT_S, "ttft_from_schedule_s": TTFT_S, "tpot_s": ITL_S, "itl_s": ITL_S,
         "itl_per_token_s": ITL_S, "e2e_latency_s": TTFT_S + (TOKENS - 1) * ITL_S,
     }  # fmt: skip
     best_s = dict.fromkeys(truth, np.inf)
+    undisturbed = 0
     for seed in range(12):
-        of = trial(seed=seed, warmup_requests=2)
-        done = run(url, of)
+        before, of = counters(url), trial(seed=seed, warmup_requests=2)
+        done, after = run(url, of), counters(url)
         found = trial_metrics(done.table, of.point.arrivals, done.window_s)
         assert found.ok == 30
+        late_s, writes = (after[f"fake:lateness_seconds_{n}"] - before[f"fake:lateness_seconds_{n}"] for n in LATE)
+        if (done.client.run_queue_delay_s or 0.0) > 0.01 * done.total_s or late_s / writes > 0.0003:
+            continue
+        undisturbed += 1
         for name in truth:
             median = found.latencies[name].quantile(0.5)
             assert median is not None
             best_s[name] = min(best_s[name], abs(median - truth[name]))
         if max(best_s.values()) < 0.001:
-            break
+            return
+    if not undisturbed:
+        pytest.skip("other work kept client or engine waiting in every trial: a millisecond cannot be told")
     assert {name: off for name, off in best_s.items() if off >= 0.001} == {}
 
 
