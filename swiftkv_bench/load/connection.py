@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
             return self._received >= head.length
         if self._scanner is not None:
             return self._scanner.feed(data)
-        if not head.chunked:
+        if not head.chunked or self._received == 0:
             return False
         return self._last_chunk_seen(exchange, head)
 
