@@ -18,7 +18,7 @@ from swiftkv_bench.load.response import Condensed, Reply
 from swiftkv_bench.schema.requests import RequestStatus
 
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
-CONDENSE_READS = 32
+CONDENSE_READS = 64
 """Reads of a stream that are kept as they came; then what they say is kept instead."""
 CONDENSE_SHAPES = 10
 """JSON events parsed for it; streams that need more are kept raw until their end."""

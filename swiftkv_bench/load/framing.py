@@ -7,6 +7,9 @@ import numpy as np
 from swiftkv_bench.schema.requests import Int
 
 _HEAD_END = b"\r\n\r\n"
+_DATA = b"\r\ndata: "
+_EVENT_END = b"\n\n\r\n"
+_AROUND_DATA = len(b"data: \n\n")
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 
 
@@ -110,39 +113,45 @@ def read_body(raw: bytes, head: Head, *, closed: bool) -> Body:
     return Body(data, np.array([len(data)]), np.array([head.body_start + len(data)]), complete)
 
 
-def whole_chunks(raw: bytes, start: int) -> Body | None:
-    """The chunked body from an offset on, where it is whole chunks without a CRLF in their data and not the last one.
+def event_chunks(raw: bytes, start: int) -> tuple[list[bytes], Int] | None:
+    """What each chunk's event says and where the event ends in the response, of a body of one-line events.
 
-    None where it is not.
+    That is what servers write: each chunk of the framing is one event `data: ...`, its line ends in LF. None where the
+    bytes from `start` on are something else, an incomplete chunk or the last one.
     """
-    # Alternates size, data, size, data, ..., "".
-    fields = raw[start:].split(b"\r\n")
-    if len(fields) < 3 or len(fields) % 2 == 0 or fields.pop() != b"":
+    pieces = raw[start:].replace(_DATA, _EVENT_END).split(_EVENT_END)
+    sizes, found = pieces[0:-1:2], pieces[1:-1:2]
+    n = len(found)
+    if pieces[-1] != b"" or len(sizes) != n or raw.count(b"\n", start) != 4 * n or raw.count(b"\r", start) != 2 * n:
         return None
-    return _from_fields(fields, start, complete=False)
+    lengths = list(map(len, found))
+    try:
+        value = {size: int(size, 16) - _AROUND_DATA for size in set(sizes)}
+    except ValueError:
+        return None
+    if [value[size] for size in sizes] != lengths:
+        return None
+    steps = np.array(lengths, dtype=np.int64) + np.array(list(map(len, sizes)), dtype=np.int64)
+    return found, start + np.cumsum(steps + (len(_DATA) + len(_EVENT_END))) - len(b"\r\n")
 
 
 def _split_chunks(raw: bytes, start: int) -> Body | None:
-    # A complete body whose data has no CRLF ends in 0, "", "".
+    # A complete body whose data has no CRLF alternates size, data, size, data, ..., 0, "", "".
     fields = raw[start:].split(b"\r\n")
     if len(fields) < 3 or len(fields) % 2 == 0 or fields[-3:] != [b"0", b"", b""]:
         return None
-    return _from_fields(fields[:-3], start, complete=True)
-
-
-def _from_fields(fields: list[bytes], start: int, *, complete: bool) -> Body | None:
-    sizes, pieces = fields[0::2], fields[1::2]
+    sizes, pieces = fields[0:-3:2], fields[1:-3:2]
     lengths = list(map(len, pieces))
     try:
         value = {size: int(size, 16) for size in set(sizes)}
     except ValueError:
         return None
-    if [value[size] for size in sizes] != lengths or 0 in lengths:
+    if [value[size] for size in sizes] != lengths:
         return None
     piece_ends = np.cumsum(np.array(lengths, dtype=np.int64))
     heads = np.array(list(map(len, sizes)), dtype=np.int64) + 4
     raw_ends = start + piece_ends + np.cumsum(heads) - 2
-    return Body(b"".join(pieces), piece_ends, raw_ends, complete)
+    return Body(b"".join(pieces), piece_ends, raw_ends, True)
 
 
 def _walk_chunks(raw: bytes, start: int) -> Body:

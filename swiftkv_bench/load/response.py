@@ -96,7 +96,7 @@ def failed(status: RequestStatus, error: str, http_status: int = -1) -> Outcome:
 
 
 def condense(reply: Reply, max_shapes: int) -> Condensed | None:
-    """The reply in short, to be followed by further reads; None where it does not end with a whole event.
+    """The reply in short, to be followed by further reads; None where it is not whole one-line events, one a chunk.
 
     A raw stream takes some 100 times the memory of what it says. `reply.before` is changed and must not be used after.
 
@@ -110,10 +110,10 @@ def condense(reply: Reply, max_shapes: int) -> Condensed | None:
         return None
     if head is None or head.status != 200 or not head.event_stream or not head.chunked:
         return None
-    body = framing.whole_chunks(raw, head.body_start)
-    if body is None or not body.data.endswith(b"\n\n"):
+    chunks = framing.event_chunks(raw, head.body_start)
+    if chunks is None:
         return None
-    found, ends = sse.events(body.data)
+    found, raw_ends = chunks
     kept = Condensed(head) if reply.before is None else reply.before
     try:
         read = None if _DONE in found else kept.events.take(found, max_shapes)
@@ -122,7 +122,7 @@ def condense(reply: Reply, max_shapes: int) -> Condensed | None:
     if read is None:
         return None
     tokens, chunk = read
-    kept.chunk_s.frombytes(_chunk_times(reply, body, ends[chunk]).tobytes())
+    kept.chunk_s.frombytes(_read_times(reply, raw_ends[chunk]).tobytes())
     kept.chunk_tokens.frombytes(tokens.astype(np.intc).tobytes())
     kept.bytes += len(raw)
     return kept
@@ -173,7 +173,7 @@ def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int 
     if read is None:
         return None
     tokens, chunk = read
-    chunk_s = _chunk_times(reply, body, ends[chunk])
+    chunk_s = _read_times(reply, body.raw_offset(ends[chunk])) if len(chunk) else np.empty(0)
     if before is not None:
         chunk_s = np.concatenate([np.frombuffer(before.chunk_s), chunk_s])
         tokens = np.concatenate([np.frombuffer(before.chunk_tokens, dtype=np.intc), tokens])
@@ -189,12 +189,10 @@ def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int 
     return outcome
 
 
-def _chunk_times(reply: Reply, body: framing.Body, ends: Int) -> Float:
-    """When the read came that brought the byte before each offset in the body."""
-    if len(ends) == 0:
-        return np.empty(0)
-    read_ends = np.cumsum([len(part) for part in reply.parts])
-    return np.array(reply.times, dtype=np.float64)[np.searchsorted(read_ends, body.raw_offset(ends))]
+def _read_times(reply: Reply, ends: Int) -> Float:
+    """When the read came that brought the byte before each offset in what was received."""
+    read_ends = np.cumsum(list(map(len, reply.parts)))
+    return np.array(reply.times, dtype=np.float64)[np.searchsorted(read_ends, ends)]
 
 
 def _outcome(head: Head, chunk_s: Float, tokens: Int, usage: dict[str, Any] | None) -> Outcome:
