@@ -14,7 +14,7 @@ import pytest
 from swiftkv_bench.accuracy.looks import Scores
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import prepare_accuracy, run_accuracy
-from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, suite_file
+from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, selected_file, suite_file
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.embedded.vocabulary import task_words
@@ -341,3 +341,24 @@ def test_lm_evals_own_files_hold_the_same_figures(tokenizer: Path, tmp_path: Pat
         assert (line["acc"], line["doc_hash"]) == (record.score, record.doc_hash)
         assert line["arguments"]["gen_args_0"]["arg_0"] + line["arguments"]["gen_args_0"]["arg_1"] == record.prompt
         assert line["resps"] == [[[str(ll), str(greedy)]] for ll, greedy in record.responses]
+
+
+def test_hellaswag_items_from_activitynet_run_under_their_own_name(
+    tokenizer: Path, tmp_path: Path, real_data: Path
+) -> None:
+    """HellaSwag's own path: four endings after ten shots, 3,243 real items; never under the name of the whole set."""
+    request = str(Path(__file__).parents[2] / "benchmarks" / "suites" / "speed") + ":hellaswag_activitynet_val"
+    plan = plan_accuracy(select_columns([request]), ["baseline"], file=selected_file([request]), limit=3)
+    prepared = prepare_accuracy(plan, real_data, Silent())
+    assert [len(t.task_docs) for t in prepared.columns[0].tasks.values()] == [3243]
+    with ToyEngine() as engine:
+        run_accuracy(prepared, {"baseline": _target(engine, tokenizer, max_model_len=100_000)}, tmp_path, Silent())
+    records = list(Run(tmp_path).items())
+    assert [(r.column, r.task, len(r.responses), r.method) for r in records] == [
+        ("hellaswag_activitynet_val", "hellaswag_activitynet_val", 4, "forced decode")
+    ] * 3
+    for r in records:
+        lengths = [len(choice) for choice in r.choices]
+        assert len(set(lengths)) > 1
+        assert r.metrics.keys() >= {"acc", "acc_norm"}
+        assert r.score == r.metrics["acc_norm"]

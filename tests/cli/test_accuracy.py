@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from swiftkv_bench.accuracy.items import Generation, build_items, sample
+from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import read_statuses
+from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, suite_file
+from swiftkv_bench.accuracy.tasks import load_column
 from swiftkv_bench.cli import app
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.embedded.vocabulary import task_words
@@ -152,3 +156,29 @@ def test_a_wrong_suite_file_is_one_sentence(tmp_path: Path, content: str, messag
 
 def test_verify_says_what_it_cannot_use(tmp_path: Path) -> None:
     assert _refusal("verify", str(tmp_path / "gone")).startswith("there is no run folder")
+
+
+def _targets(tokenizer: Path) -> dict[tuple[int, ...], str]:
+    """Token ids of every prompt of Mini ARC -> its right answer."""
+    suite = select_columns(["mini:mini_arc"])
+    plan = plan_accuracy(suite, ["baseline"], file=suite_file("mini"))
+    tasks = load_column(plan, suite.columns[0], None)
+    items = build_items(tasks, sample(tasks, None, 0), Prompter(str(tokenizer)), max_model_len=16384, max_gen_tokens=60)
+    return {item.questions[0].prompt: item.target for item in items if isinstance(item.questions[0], Generation)}
+
+
+def test_a_column_that_is_lost_for_certain_ends_early(tokenizer: Path, tmp_path: Path) -> None:
+    targets = _targets(tokenizer)
+    wrong = {"A": "B", "B": "C", "C": "D", "D": "A"}
+
+    def right(prompt: list[int]) -> str:
+        return targets.get(tuple(prompt), "")
+
+    with ToyEngine(reply=right) as baseline, ToyEngine(reply=lambda p: wrong.get(right(p), "")) as swiftkv:
+        command = ["--suite", "mini:mini_arc", "--limit", "100", "--stop-when-decided", "--json"]
+        code, out, err = _finish([*command, *_engines(baseline, swiftkv, tokenizer), "--out", "run"], tmp_path)
+    assert code == 0, err
+    [accuracy] = json.loads(out)["accuracy"]
+    states = {s.arm: (s.status, s.items) for s in read_statuses(tmp_path / "run")}
+    assert states == {"baseline": ("ended early", 20), "swiftkv": ("ended early", 20)}
+    assert accuracy["verdicts"] == {"total": "FAIL"}
