@@ -9,7 +9,7 @@ restarting and stopping engines is the runner's business; statistics are the ana
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,7 +149,7 @@ class _Run:
         with ThreadPoolExecutor(len(sessions), thread_name_prefix="arm") as pool:
             arms = [pool.submit(self._arm, session, column_tasks, items[session.target], looks) for session in sessions]
             try:
-                for arm in arms:
+                for arm in wait(arms, return_when=FIRST_EXCEPTION).done:
                     arm.result()
             except BaseException:
                 self.stop.set()

@@ -27,6 +27,7 @@ from swiftkv_bench.store import Run
 from tests.accuracy.toy_engine import ALL_WAYS, ToyEngine
 
 LIMIT = 12
+BOTH: tuple[Arm, ...] = ("baseline", "swiftkv")
 COLUMNS = ("mini:mini_arc", "mini:mini_winogrande", "mini:mini_truthfulqa")
 
 
@@ -183,6 +184,17 @@ def test_an_engine_that_dies_ends_the_run_with_what_it_has(tokenizer: Path, tmp_
     assert (state.status, state.reason) == ("complete", None)
 
 
+def test_an_engine_that_dies_stops_the_other_arm(tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine(holds_after=3) as held, ToyEngine(dies_after=2) as dying:
+        targets: dict[Arm, Target] = {
+            "baseline": _target(held, tokenizer, "one"), "swiftkv": _target(dying, tokenizer, "two")
+        }  # fmt: skip
+        with pytest.raises(LostError):
+            _run(_plan("mini:mini_arc", arms=BOTH), targets, tmp_path, concurrency=2)
+        assert not held.release.is_set()
+    assert {s.arm: s.status for s in read_statuses(tmp_path)} == {"baseline": "incomplete", "swiftkv": "incomplete"}
+
+
 def killed_child(url: str, tokenizer: str, folder: str) -> None:
     """What the killed process runs."""
     target = Target(url, "toy", tokenizer, "engine", 16384)
@@ -242,9 +254,6 @@ def test_prompts_that_do_not_fit_lose_their_left_end_and_are_marked(tokenizer: P
         [body] = engine.requests
     assert record.truncated
     assert len(body["prompt"]) == record.prompt_tokens == 60 - 12
-
-
-BOTH: tuple[Arm, ...] = ("baseline", "swiftkv")
 
 
 def _pair(engine: ToyEngine, tokenizer: Path) -> dict[Arm, Target]:

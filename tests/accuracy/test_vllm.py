@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,8 @@ from swiftkv_bench.observer import Silent
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
 from swiftkv_bench.stats.verdicts import Verdict
 from swiftkv_bench.store import Run, cache_dir, open_run
-from tests.accuracy.planted import FAULT, stage
 from tests.accuracy.test_scoring import QUESTIONS
+from tests.swiftkv.faults import stage_fault
 
 pytestmark = pytest.mark.vllm
 
@@ -47,13 +47,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineSpec]:
-    """`baseline`, `full` (SwiftKV weights, nothing skipped) and `faulty` (skips rows it must not)."""
+def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Names the fault that the engine `faulty` has now; empty while it has none."""
+    path = tmp_path_factory.mktemp("switch") / "fault"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture(scope="module")
+def specs(switch: Path) -> dict[str, EngineSpec]:
+    """`baseline`, `full` (SwiftKV weights, nothing skipped) and `faulty` (skips, with a fault to switch on)."""
     pair = ensure_pair(cache_dir())
     common = {"kind": "vllm", "max_model_len": CONTEXT, "tokenizer": str(pair.baseline)}
-    overrides = f'{{"architectures": ["{FAULT}"]}}'
-    env = ENV | {"PYTHONPATH": stage(tmp_path_factory.mktemp("planted"))}
-    swiftkv = common | {"model": str(pair.swiftkv)}
+    swiftkv = common | {
+        "model": str(pair.swiftkv), "architecture": json.loads((pair.swiftkv / "config.json").read_text())
+    }  # fmt: skip
+    plugins = os.pathsep.join((str(stage_fault(switch.parent / "plugin", "switched")), str(ROOT)))
+    env = ENV | {"PYTHONPATH": plugins, "SWIFTKV_FAULT_FILE": str(switch)}
     return {
         "baseline": EngineSpec.model_validate(
             common | {"arm": "baseline", "model": str(pair.baseline), "args": ARGS, "env": ENV}
@@ -62,7 +72,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineSpec]:
             swiftkv | {"arm": "swiftkv-full", "args": with_mode(ARGS, "full"), "env": ENV}
         ),
         "faulty": EngineSpec.model_validate(
-            swiftkv | {"arm": "swiftkv", "args": with_mode(ARGS, "skip") | {"hf-overrides": overrides}, "env": env}
+            swiftkv | {"arm": "swiftkv", "args": with_mode(ARGS, "skip"), "env": env}
         ),
     }  # fmt: skip
 
@@ -160,13 +170,15 @@ def test_every_way_equals_prompt_logprobs_on_an_ordinary_engine(
 
 
 def test_an_engine_that_skips_rows_it_must_not_is_found_out(
-    engines: dict[str, EngineInfo], specs: dict[str, EngineSpec]
+    engines: dict[str, EngineInfo], specs: dict[str, EngineSpec], switch: Path
 ) -> None:
     info, spec = engines["faulty"], specs["faulty"]
+    switch.write_text("skips_prompt_rows")
     with Client(info.base_url) as client:
         abilities, probes = probe_abilities(
             client, _target(info, spec), "swiftkv", vocabulary=Prompter(spec.tokenizer).vocabulary
         )
+    switch.write_text("")
     assert abilities == Abilities("logprob_token_ids", forced_decode=True, prompt_logprobs=False)
     [honesty] = [p for p in probes if p.name == "prompt logprobs"]
     assert honesty.status == "fail"
@@ -185,24 +197,33 @@ def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def test_a_planted_fault_is_the_engines_not_the_models(
-    engines: dict[str, EngineInfo], specs: dict[str, EngineSpec], tmp_path: Path
-) -> None:
-    """Killed with -9 on its way and resumed, by the command line, on real engines."""
-    run = tmp_path / "run"
-    suites = [f"--suite=mini:{column}" for column in ("mini_arc", "mini_mmlu", "mini_winogrande")]
-    command = _command(engines, specs, run, *suites, "--limit", "60", "--arms", "all", "--repeat-baseline")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment) as process:
-        while _lines(run / "items.jsonl") < 100 and process.poll() is None:
+def _kill_when(holds: Callable[[], bool], command: list[str], folder: Path) -> None:
+    with subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        while not holds() and process.poll() is None:
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 0
+
+
+def test_a_fault_after_the_probes_is_the_engines_not_the_models(
+    engines: dict[str, EngineInfo], specs: dict[str, EngineSpec], switch: Path, tmp_path: Path
+) -> None:
+    """By the command line on real engines; killed with -9 on its way and resumed, the fault switched on meanwhile."""
+    run, journal = tmp_path / "run", tmp_path / "run" / "journal"
+    suites = [f"--suite=mini:{column}" for column in ("mini_arc", "mini_winogrande", "mini_hellaswag")]
+    command = _command(engines, specs, run, *suites, "--limit", "60", "--arms", "all", "--repeat-baseline")
+    _kill_when(lambda: _lines(run / "items.jsonl") >= 40, command, tmp_path)
+    before = _lines(journal / "swiftkv.jsonl")
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        while _lines(journal / "swiftkv.jsonl") <= before and process.poll() is None:
+            time.sleep(0.1)
+        switch.write_text("skips_batched_rows")
+    switch.write_text("")
+    assert process.returncode == 0
     items = list(Run(run).items())
     assert len(items) == len({(i.arm, i.repeat, i.column, i.doc_id) for i in items}) == 4 * 3 * 60
     for arm in ("baseline", "swiftkv", "swiftkv-full"):
-        keys = [json.loads(line)[0] for line in (run / "journal" / f"{arm}.jsonl").read_text().splitlines()]
+        keys = [json.loads(line)[0] for line in (journal / f"{arm}.jsonl").read_text().splitlines()]
         assert len(keys) == len(set(keys))
     [accuracy] = analyse(open_run(run)).accuracy
     assert accuracy.verdicts["engine"] is Verdict.FAIL

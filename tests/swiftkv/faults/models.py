@@ -14,7 +14,7 @@ from swiftkv_bench.swiftkv.backend import SelectedRows
 from swiftkv_bench.swiftkv.model import LlamaSwiftKVForCausalLM, LlamaSwiftKVModel
 from swiftkv_bench.swiftkv.tracker import tracker_of
 
-__all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsManyRows", "SkipsPromptRows", "Switched", "WrongLayer"]
+__all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsPromptRows", "Switched", "WrongLayer"]
 
 
 class _UnfinishedRows(LlamaSwiftKVModel):
@@ -63,16 +63,17 @@ class SkipsDecodeRows(LlamaSwiftKVForCausalLM):
         self.model.__class__ = _DroppedRow
 
 
-class _UnfinishedAndDroppedRows(_UnfinishedRows, _DroppedRow):
-    pass
+class _DroppedRows(LlamaSwiftKVModel):
+    """Leaves the second half out for every row of a batch of several requests."""
 
-
-class SkipsManyRows(SkipsPromptRows):
-    """Both: neither notices that prompt logprobs are wanted nor runs the first row of a mixed batch to the end."""
-
-    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
-        super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self.model.__class__ = _UnfinishedAndDroppedRows
+    def _run_selected(
+        self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
+    ) -> torch.Tensor:
+        output = LlamaSwiftKVModel._run_selected(self, positions, hidden, residual, rows)
+        if rows.count > 1:
+            kept = rows.indices[: rows.count]
+            output[: rows.count] = self.second_half.norm(hidden[kept] + residual[kept])
+        return output
 
 
 class WrongLayer(LlamaSwiftKVForCausalLM):
@@ -95,8 +96,8 @@ class _Switched(_UnfinishedRows):
         return LlamaSwiftKVModel.forward(self, input_ids, positions, inputs_embeds)
 
     def _run_selected(self, *arguments: Any) -> torch.Tensor:
-        run: Any = _DroppedRow._run_selected if planted() == "skips_decode_rows" else LlamaSwiftKVModel._run_selected
-        output: torch.Tensor = run(self, *arguments)
+        wrong: dict[str, Any] = {"skips_decode_rows": _DroppedRow, "skips_batched_rows": _DroppedRows}
+        output: torch.Tensor = wrong.get(planted(), LlamaSwiftKVModel)._run_selected(self, *arguments)
         return output
 
     def _write_cache(self, keys: torch.Tensor, values: torch.Tensor) -> None:
