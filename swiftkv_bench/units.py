@@ -80,6 +80,13 @@ def rate(per_second: float | None) -> str:
     return "–" if per_second is None or math.isnan(per_second) else f"{per_second:.3g}/s"
 
 
+def energy(joules: float | None) -> str:
+    """An energy at three significant digits: `25.3 mJ`, `1.24 J`."""
+    if joules is None or math.isnan(joules):
+        return "–"
+    return f"{_significant(joules)} J" if abs(joules) >= 1 else f"{_significant(joules * 1e3)} mJ"
+
+
 def durations(*seconds: float) -> tuple[str, tuple[str, ...]]:
     """Durations in the one unit that suits the first: `("ms", ("12.3", "11.9", "12.8"))`.
 

@@ -53,3 +53,8 @@ def test_ratios_percentages_rates_and_sizes() -> None:
         "1.82×", "82.1 %", "0.5/s", "1.50 GiB",
     ]  # fmt: skip
     assert [units.ratio(None), units.percent(None), units.rate(None), units.size(None)] == ["–"] * 4
+
+
+@pytest.mark.parametrize(("joules", "text"), [(0.0253, "25.3 mJ"), (1.238, "1.24 J"), (None, "–"), (math.nan, "–")])
+def test_energy(joules: float | None, text: str) -> None:
+    assert units.energy(joules) == text

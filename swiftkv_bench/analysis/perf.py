@@ -67,7 +67,6 @@ class _Trial:
     itl_per_token: GapHistogram
     server: ServerMetrics
     telemetry: Telemetry | None
-    joule_per_token: float | None
     sample: Sample
     counts: _Counts
 
@@ -170,16 +169,16 @@ def _taken(
     if record.status != "complete":
         return None, check.findings
     latencies = {name: values[~np.isnan(values)] for name in _POOLED for values in [getattr(m.per_request, name)]}
+    figures, joules = trial_figures(m), _joule_per_token(record, m, server)
     trial = _Trial(
         repeat=record.trial.repeat,
         check=check,
-        figures=trial_figures(m),
+        figures=figures if joules is None else figures | {"joule_per_token": joules},
         latencies=latencies,
         itl=m.gaps.chunks,
         itl_per_token=m.gaps.tokens,
         server=server,
         telemetry=record.telemetry,
-        joule_per_token=_joule_per_token(record, m, server),
         sample=_sample(table, m, record.trial.repeat),
         counts=_Counts(m.requests, m.ok, m.good, m.failures),
     )
@@ -196,11 +195,11 @@ def outcome(record: TrialRecord, table: RequestTable, objective: Objective | Non
 
 
 def trial_figures(m: TrialMetrics) -> dict[str, float]:
-    """Metric key -> figure of one trial, where it has one."""
+    """Metric key -> figure of one trial, where its requests have one."""
     out: dict[str, float | None] = {}
     for key, metric in METRICS.items():
         if metric.latency is None:
-            out[key] = getattr(m, key)
+            out[key] = getattr(m, key, None)
         else:
             found = m.latencies[metric.latency]
             out[key] = found.mean if metric.quantile is None else found.quantile(metric.quantile)
@@ -236,7 +235,6 @@ def _point_arm(arm: Arm, cell: _Cell, objective: Objective | None) -> PointArm:
             failures[status] = failures.get(status, 0) + n
     good = [t.counts.good for t in used if t.counts.good is not None]
     wilson = share_interval(sum(good), requests) if objective is not None else None
-    joules = [t.joule_per_token for t in used if t.joule_per_token is not None]
     estimates = {key: found for key in METRICS if (found := _estimate(key, cell)) is not None}
     return PointArm(
         arm=arm,
@@ -250,7 +248,6 @@ def _point_arm(arm: Arm, cell: _Cell, objective: Objective | None) -> PointArm:
         estimates=estimates,
         goodput_share=None if wilson is None else (sum(good) / requests, wilson),
         breakdown=_breakdown(used, estimates),
-        joule_per_token=_over_trials(joules, cell.ok) if joules and len(joules) == len(used) else None,
         sample=_thinned(used),
         machine=machine_use([t.telemetry for t in used], [t.server for t in used]),
     )
@@ -330,7 +327,7 @@ def _point_result(
         gains = {
             key: gain
             for key, gain in found.items()
-            if gain is not None and key != "achieved_rate" and not (saturated and METRICS[key].better == "lower")
+            if gain is not None and key != "achieved_rate" and not (saturated and METRICS[key].latency is not None)
         }
     base = cells.get((point.point_id, "baseline"))
     running = None if base is None else most_running([t.telemetry for t in base.used])

@@ -20,13 +20,13 @@ class Metric:
     """A figure of a load point.
 
     Attributes:
-        latency: the latency it summarises, as named in `TrialMetrics.latencies`; None for rates and throughputs.
+        latency: the latency it summarises, as named in `TrialMetrics.latencies`; None for rates, throughputs, energy.
         quantile: the percentile, share of one; None for the mean, and for rates and throughputs.
     """
 
     key: str
     title: str
-    unit: Literal["s", "1/s", "token/s"]
+    unit: Literal["s", "1/s", "token/s", "J/token"]
     better: Literal["lower", "higher"]
     latency: str | None = None
     quantile: float | None = None
@@ -53,6 +53,7 @@ METRICS: Mapping[str, Metric] = {
         Metric("request_throughput", "Request throughput", "1/s", "higher"),
         Metric("achieved_rate", "Achieved rate", "1/s", "higher"),
         Metric("goodput", "Goodput", "1/s", "higher"),
+        Metric("joule_per_token", "Energy per token", "J/token", "lower"),
     )
 }
 """Every figure of a load point, in the order in which tables list them."""
@@ -156,7 +157,6 @@ class PointArm:
         trials_left_out: complete trials that are not in the figures: invalid, or their partner is.
         estimates: metric key -> figure; absent where it was not measured or n is too small.
         goodput_share: share of requests that met the objective, with its Wilson interval; None without one.
-        joule_per_token: energy of the GPUs over the trial / tokens of prompt and output; None without telemetry.
         machine: None without telemetry and server counters.
     """
 
@@ -171,7 +171,6 @@ class PointArm:
     estimates: dict[str, Estimate]
     goodput_share: tuple[float, Interval] | None
     breakdown: Breakdown | None
-    joule_per_token: Estimate | None
     sample: Sample
     machine: MachineUse | None = None
 

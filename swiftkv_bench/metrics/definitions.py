@@ -20,6 +20,9 @@ DEFINITIONS: Mapping[str, str] = {
     "A prompt counts when its first token arrives.",
     "Achieved rate": "Requests sent inside the arrival window, divided by its length.",
     "Goodput": "Requests/s that finish and meet every latency objective; failed requests miss.",
+    "Energy per token": "Energy of the engine's GPUs from the start of the window to the last measured response, "
+    "divided by the prompt and output tokens that the server counted in that time, load beyond the measured requests "
+    "among them.",
     "Percentiles": "Linear interpolation between order statistics. A percentile is printed only from the n at "
     "which, with 99 % confidence, two requests lie above it: p50 11, p90 64, p95 130, p99 662, p99.9 6,636.",
 }

@@ -10,7 +10,7 @@ from swiftkv_bench.schema.engine import Arm
 _MAIN = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
 _DETAIL = (
     "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "itl_p99_s", "e2e_latency_mean_s",
-    "output_throughput", "achieved_rate", "goodput",
+    "output_throughput", "achieved_rate", "goodput", "joule_per_token",
 )  # fmt: skip
 
 
@@ -133,7 +133,6 @@ def _limit(found: RateLimit | None) -> Cell:
 def detail_table(perf: PerfAnalysis) -> TableView:
     """Every further figure, a row an arm and point."""
     keys = [k for k in _DETAIL if any(k in a.estimates for p in perf.points for a in p.arms.values())]
-    energy = any(a.joule_per_token is not None for p in perf.points for a in p.arms.values())
     heads = [
         Head("Input"),
         Head("Load", align="left"),
@@ -143,7 +142,6 @@ def detail_table(perf: PerfAnalysis) -> TableView:
         Head("failed"),
     ]
     heads += [Head(METRICS[k].title + (", token/s" if METRICS[k].unit == "token/s" else "")) for k in keys]
-    heads += [Head("J/token")] if energy else []
     rows = []
     for p in perf.points:
         for arm, a in p.arms.items():
@@ -151,8 +149,6 @@ def detail_table(perf: PerfAnalysis) -> TableView:
             row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals)), Cell(ARM[arm])]
             row += [Cell(str(a.trials)), Cell(f"{a.ok:,}"), Cell(f"{failed:,}", "bad" if failed else "quiet")]
             row += [Cell(wording.estimate(k, a.estimates.get(k), interval=True)) for k in keys]
-            if energy:
-                row.append(Cell(MISSING if a.joule_per_token is None else f"{a.joule_per_token.value:.3g}"))
             rows.append(tuple(row))
     note = (
         "Brackets: 95 % interval over trials; of a single trial's percentile, over its requests. –: too few requests."

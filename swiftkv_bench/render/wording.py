@@ -63,6 +63,8 @@ def figure(key: str, value: float | None) -> str:
     unit = METRICS[key].unit
     if unit == "s":
         return units.duration(value)
+    if unit == "J/token":
+        return units.energy(value)
     return units.count(value) if unit == "token/s" else units.rate(value)
 
 

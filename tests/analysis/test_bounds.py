@@ -30,7 +30,7 @@ def _measured(request_throughput: float) -> PointArm:
     estimate = Estimate(request_throughput, None, (request_throughput,), 192, "one trial: no interval")
     return PointArm(
         arm="baseline", valid=True, saturated=False, trials=1, trials_left_out=0, requests=192, ok=192, failures={},
-        estimates={"request_throughput": estimate}, goodput_share=None, breakdown=None, joule_per_token=None,
+        estimates={"request_throughput": estimate}, goodput_share=None, breakdown=None,
         sample=Sample(none, none, none, none, none, 0),
     )  # fmt: skip
 

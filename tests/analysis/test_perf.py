@@ -14,6 +14,7 @@ from swiftkv_bench.roofline import prefill_bound
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import RunPlan
 from swiftkv_bench.schema.perf import Arrivals, PerfPlan, RequestTable, Trial
+from swiftkv_bench.schema.telemetry import GpuTelemetry, Telemetry
 from swiftkv_bench.store import Run, create_run
 from tests.synthetic import LLAMA_8B, SWIFTKV_8B, load_run, manifest, point, table, trial_record, with_failures
 
@@ -207,3 +208,20 @@ def test_analysis_is_a_function_of_the_records(tmp_path: Path) -> None:
     first, again = analyse(run), analyse(run)
     assert [p.gains for p in first.perf[0].points] == [p.gains for p in again.perf[0].points]
     assert first.findings == again.findings
+
+
+def test_energy_per_token_counts_the_tokens_that_the_server_counted(tmp_path: Path) -> None:
+    run = _run(tmp_path / "r", {"baseline": _tables([0.2, 0.2]), "swiftkv": _tables([0.1, 0.1])})
+    counted = {"prompt_tokens_total": 900.0, "generation_tokens_total": 100.0}
+    for record, given in list(run.trials()):
+        joules = 50.0 if record.trial.arm == "baseline" else 20.0
+        card = GpuTelemetry(index=0, name="H100", samples=9, energy_j=joules, mean_utilization=0.5)
+        idle = GpuTelemetry(index=1, name="H100", samples=9, energy_j=900.0, mean_utilization=0.0)
+        telemetry = Telemetry(seconds=2.0, engine_cpu_s=3.0, gpus=(card, idle))
+        run.write_trial(record.model_copy(update={"telemetry": telemetry, "server_after": counted}), given)
+    _, p, _ = _analysed(run)
+    assert p.arms["baseline"].estimates["joule_per_token"].value == pytest.approx(0.05)
+    assert p.gains["joule_per_token"].value == pytest.approx(2.5)
+    machine = p.arms["swiftkv"].machine
+    assert machine is not None
+    assert (machine.engine_cpus, machine.gpu_utilization) == (1.5, 0.25)
