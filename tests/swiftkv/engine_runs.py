@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftkv_bench.embedded.checkpoint import ensure_pair
+from swiftkv_bench.embedded.llama_folder import LlamaFolder
 from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
 
 __all__ = ["PROMPT_LENGTHS", "RUNS", "Answer", "Run", "RunResult"]
@@ -136,7 +137,11 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
     from safetensors.torch import load_file, save_file
 
     paths = {name: make_checkpoint(folder / name, spec) for name, spec in _CHECKPOINTS.items()}
-    paths["embedded"] = ensure_pair(folder).swiftkv
+    # The embedded twin as `distill` writes it: the baseline's files, one more, an index.
+    pair = ensure_pair(folder)
+    added = {name: t for name, t in load_file(pair.swiftkv / "model.safetensors").items() if "swiftkv" in name}
+    paths["embedded"] = folder / "embedded"
+    LlamaFolder(pair.baseline).write_twin(paths["embedded"], pair.num_key_value_layers, added)
     for name in ("missing_weight", "unexpected_weight"):
         paths[name] = make_checkpoint(folder / name, _SWIFTKV)
         weights = load_file(paths[name] / "model.safetensors")
