@@ -81,8 +81,16 @@ def _specs(run: "Run", arms: list[str]) -> "list[EngineSpec]":
 
 
 def _weights(run: "Run", spec: "EngineSpec", model: str | None, device: str, dtype: str | None) -> "Weights":
-    from swiftkv_bench.accuracy.verify import Weights
+    """What to compute an arm from.
 
+    Raises:
+        InputError: an attached server whose model nobody named, or an engine without weights.
+    """
+    from swiftkv_bench.accuracy.verify import Weights
+    from swiftkv_bench.errors import InputError
+
+    if spec.kind == "fake" or (spec.kind == "url" and model is None and spec.model == spec.tokenizer):
+        raise InputError(f"the run does not say which weights served {spec.arm}; name them with --arm and --model")
     info = next((info for info in run.manifest.engine_info if info.arm == spec.arm), None)
     served = str(spec.args.get("dtype", "auto"))
     return Weights(

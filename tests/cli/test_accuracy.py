@@ -23,9 +23,11 @@ from swiftkv_bench.cli import app
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.embedded.vocabulary import task_words
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.schema.accuracy import ItemRecord
-from swiftkv_bench.store import Run
+from swiftkv_bench.schema.accuracy import AccuracyPlan, ItemRecord
+from swiftkv_bench.schema.manifest import RunPlan
+from swiftkv_bench.store import Run, create_run
 from tests.accuracy.toy_engine import ToyEngine
+from tests.synthetic import accuracy_column, load_run, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 12
@@ -156,6 +158,14 @@ def test_a_wrong_suite_file_is_one_sentence(tmp_path: Path, content: str, messag
 
 def test_verify_says_what_it_cannot_use(tmp_path: Path) -> None:
     assert _refusal("verify", str(tmp_path / "gone")).startswith("there is no run folder")
+    load = str(load_run(tmp_path / "load", repeats=1, requests=24).path)
+    assert "has no accuracy columns" in _refusal("verify", load)
+    columns = (accuracy_column("mini_arc", "Mini ARC", 500, 0.025, 0.25),)
+    plan = AccuracyPlan(suite="mini", suite_hash="h", columns=columns, arms=("baseline", "swiftkv"), seed=0)
+    run = str(create_run(tmp_path / "run", manifest("a", RunPlan(accuracy=plan))).path)
+    assert "--sample '0%' is no share" in _refusal("verify", run, "--sample", "0%")
+    assert "--arm full: the run has the arms baseline, swiftkv" in _refusal("verify", run, "--arm", "full")
+    assert "say which with --arm" in _refusal("verify", run, "--model", "m")
 
 
 def _targets(tokenizer: Path) -> dict[tuple[int, ...], str]:

@@ -1,6 +1,5 @@
 """Cells of the accuracy tables that a reader must not misread."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def _item(arm: Arm, i: int) -> ItemRecord:
     return item(arm, "arc", i, float(i != 0 or not slower), unparsed=slower and i < 2, unfinished=slower and i < 3)
 
 
-def _rows(view: TableView | None) -> list[Sequence[str]]:
+def _rows(view: TableView | None) -> list[list[str]]:
     assert view is not None
     return [[cell.text for cell in row] for row in view.rows]
 
