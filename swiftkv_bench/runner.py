@@ -20,7 +20,7 @@ from swiftkv_bench.engines.fleet import Fleet
 from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.probes import probe_engine, why_stopped
 from swiftkv_bench.engines.resolve import EngineConfig, build
-from swiftkv_bench.errors import EngineError
+from swiftkv_bench.errors import EngineError, ProbeError
 from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
 from swiftkv_bench.load.self_test import self_test
@@ -44,6 +44,7 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
 
     Raises:
         EngineError: an engine does not start or stays dead. What was recorded until then is kept.
+        ProbeError: a failed probe stopped a part of the run; everything else was measured.
         KeyboardInterrupt: the user stopped it. Likewise.
     """
     execution = _Execution(request, run, observer)
@@ -59,10 +60,13 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     reasons = []
     if execution.failed_trials:
         reasons.append(f"{execution.failed_trials} trials failed")
-    reasons += [f"{what} not measured: {why}" for what, why in execution.stopped.items()]
+    stopped = [f"{what} not measured: {why}" for what, why in execution.stopped.items()]
+    reasons += stopped
     if execution.left_out:
         reasons.append(f"{execution.left_out} trials did not fit the time budget")
     execution.update(status="incomplete" if reasons else "complete", status_reason=" and ".join(reasons) or None)
+    if stopped:
+        raise ProbeError("; ".join(stopped))
     return execution.run
 
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from swiftkv_bench.analysis import analyse
 from swiftkv_bench.cli import app
+from swiftkv_bench.errors import ProbeError
 from swiftkv_bench.store import Run
 
 CONFIG = {
@@ -22,7 +23,8 @@ def profile(tmp_path: Path) -> Path:
     path = tmp_path / "pair.yaml"
     content = {
         "name": "pair", "description": "two fakes", "baseline": {"config": CONFIG}, "swiftkv": {"config": CONFIG},
-        "max_model_len": 2048, "engine": "fake", "together": True, "swiftkv_args": {"max-model-len": 1024},
+        "max_model_len": 2048, "engine": "fake", "together": True,
+        "engine_args": {"ttft": "0.002", "itl": "0.001"}, "swiftkv_args": {"max-model-len": 1024},
         "perf": {"input_len": [32], "output_len": 4, "rate": [50.0], "requests": 8, "repeats": 1},
     }  # fmt: skip
     path.write_text(yaml.safe_dump(content))
@@ -32,9 +34,11 @@ def profile(tmp_path: Path) -> Path:
 def test_a_failed_probe_stops_the_load_points_of_its_arm_with_the_reason(profile: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = CliRunner().invoke(app, ["perf", "--profile", str(profile), "--out", str(folder)])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.output
-    run = Run(folder)
     why = "the probe `context length` failed: 1,024 tokens served, 2,048 asked for"
+    assert isinstance(done.exception, ProbeError), done.output
+    assert str(done.exception) == f"load points of swiftkv not measured: {why}"
+    assert why in done.output  # the report is shown all the same
+    run = Run(folder)
     assert {r.trial.arm: (r.status, r.reason) for r in run.trial_records()} == {
         "baseline": ("complete", None),
         "swiftkv": ("failed", why),
