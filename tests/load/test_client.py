@@ -111,7 +111,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> None:
             closed.set()
 
     with ScriptedServer(answer) as server:
-        found = run(job(server.url, due_s=[0.0, 0.3, 0.4]))
+        found = run(job(server.url, due_s=[0.0, 1.5, 1.6]))
         assert closed.is_set()
         # Arrivals keep connections in reserve as well.
         assert server.connections >= 2

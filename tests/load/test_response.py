@@ -13,6 +13,10 @@ from swiftkv_bench.load.response import Outcome, Reply, condense, parse
 from tests.load import streams
 from tests.load.streams import DONE, Written, chat, completion, data, framed, last, plain, read_of, reads
 
+KEYS = [
+    "choices", "text", "delta", "message", "content", "reasoning_content", "tool_calls", "logprobs", "tokens",
+    "token_ids", "usage", "completion_tokens", "prompt_tokens", "prompt_tokens_details", "cached_tokens", "error",
+]  # fmt: skip
 WORDS = ["Wie", ' "geht"', " es\\n", " dir", " \u00fc\U0001f600", " 0\r\n\r\n", " ?"]
 
 
@@ -320,6 +324,24 @@ def test_bytes_that_are_no_response_are_malformed(raw: bytes) -> None:
     assert found.status == "malformed"
     assert found.error is not None
     assert found.error.startswith("the answer ")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), json_values, max_size=5), max_size=4))
+def test_events_of_any_json_have_an_outcome(values: list[dict[str, object]]) -> None:
+    written = stream(*(data(value) for value in values))
+    condensed = condense(Reply([written.raw[: -len(b"0\r\n\r\n")]], [1.0]), 10)
+    found = outcome(written.raw)
+    assert found.status in ("ok", "engine-error")
+    assert condensed is None or len(condensed.chunk_s) == len(found.chunk_s)
+    assert len(found.chunk_tokens) == len(found.chunk_s) <= len(values)
+    assert -1 <= found.output_tokens < 2**31
 
 
 def test_informational_heads_are_skipped() -> None:

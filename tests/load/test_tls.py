@@ -51,10 +51,15 @@ def server(certificate: Path) -> Iterator[ScriptedServer]:
         yield running
 
 
-@pytest.mark.parametrize("trust", ["authority", "anything"])
-def test_requests_over_tls(server: ScriptedServer, certificate: Path, trust: str) -> None:
-    how = {"ca_file": str(certificate)} if trust == "authority" else {"verify_tls": False}
-    found = run(job(Target(server.url, "fake", VOCABULARY, **how), 3))
+@pytest.mark.parametrize("trust", ["authority", "environment", "anything"])
+def test_requests_over_tls(
+    server: ScriptedServer, certificate: Path, trust: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if trust == "environment":
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    authority = str(certificate) if trust == "authority" else None
+    target = Target(server.url, "fake", VOCABULARY, ca_file=authority, verify_tls=trust != "anything")
+    found = run(job(target, 3))
     assert [STATUS[code] for code in found.status] == ["ok"] * 3
     assert found.chunk_count.tolist() == [3] * 3
     assert server.connections == 1
