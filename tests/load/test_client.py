@@ -250,7 +250,7 @@ def test_a_slow_server_does_not_slow_an_open_loop() -> None:
     assert statuses(found) == ["ok"] * 5
 
 
-@pytest.mark.parametrize("size", [{"n": 40}, {"n": 8, "duration_s": 1.0}])
+@pytest.mark.parametrize("size", [{"n": 40}, {"n": 8, "duration_s": 1.5}])
 def test_a_closed_loop_never_has_more_in_flight_than_asked(size: dict[str, float]) -> None:
     lock, now, most = threading.Lock(), [0], [0]
 
@@ -278,7 +278,7 @@ def test_a_closed_loop_never_has_more_in_flight_than_asked(size: dict[str, float
 
 def test_a_closed_loop_of_given_length_sends_different_prompts_when_it_has_gone_round() -> None:
     with ScriptedServer(say(WHOLE)) as server:
-        found = run(job(server.url, 2, duration_s=0.2))
+        found = run(job(server.url, 2, duration_s=1.0))
         bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
     assert len(found.status) == len(bodies) > 2
     assert len(set(bodies[:8])) == 8
