@@ -104,6 +104,21 @@ def test_automatic_rates_find_capacity_and_the_highest_rate_under_an_objective(
     assert {t.trial_id for t in plan.trials} <= {r.trial.trial_id for r in run.trial_records()}
 
 
+def test_a_point_that_stops_early_has_no_further_trials_in_its_plan(tmp_path: Path, measure: Measure) -> None:
+    profile = profile_file(tmp_path, {"ttft": 0.2}, {"ttft": 0.1})
+    flags = _load(
+        input_len=["50"], output_len="1", rate=["20"], requests=6, repeats=5, stop_when_ratio_within="60%"
+    )  # fmt: skip
+    run = measure(profile, flags)
+    plan = run.manifest.plan.perf
+    assert plan is not None
+    recorded = [r.trial for r in run.trial_records()]
+    assert list(plan.trials) == recorded
+    # Three pairs suffice on a quiet machine; a busy one may need more.
+    assert len(recorded) in (6, 8, 10)
+    assert run.manifest.status == "complete"
+
+
 def test_what_a_budget_leaves_out_comes_with_the_same_command(tmp_path: Path, measure: Measure) -> None:
     profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01})
     flags = {"input_len": ["50"], "output_len": "1", "rate": ["20", "0.001"], "requests": 4, "repeats": 1}

@@ -5,7 +5,15 @@ import math
 import pytest
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.notation import parse_duration, parse_length, parse_rate, parse_slo
+from swiftkv_bench.metrics import Objective
+from swiftkv_bench.notation import (
+    parse_duration,
+    parse_length,
+    parse_objective,
+    parse_rate,
+    parse_share,
+    parse_slo,
+)
 from swiftkv_bench.schema.perf import Length
 
 
@@ -46,3 +54,19 @@ def test_durations_and_targets_are_seconds() -> None:
 def test_a_bad_target_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--slo"):
         parse_slo(text)
+
+
+def test_an_objective_has_a_share_that_is_nine_in_ten_unless_told() -> None:
+    assert parse_objective("ttft=2s,tpot=50ms") == Objective(ttft_s=2.0, tpot_s=0.05, share=0.9)
+    assert parse_objective("share=99%, e2e=3s") == Objective(e2e_latency_s=3.0, share=0.99)
+
+
+@pytest.mark.parametrize(("text", "share"), [("3%", 0.03), ("0.5", 0.5), (" 100% ", 1.0)])
+def test_shares(text: str, share: float) -> None:
+    assert parse_share(text, "--x") == share
+
+
+@pytest.mark.parametrize("text", ["0", "101%", "-1%", "half", "2"])
+def test_a_bad_share_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=rf"^--x={text} is no share; write 95% or 0.95$"):
+        parse_share(text, "--x")
