@@ -49,8 +49,9 @@ class Prompter:
 
     def without_special(self, text: str) -> str:
         """A text without the names of special tokens, as other tools decode it."""
-        for token in self._tokenizer.all_special_tokens:
-            text = text.replace(token, "")
+        for token in self._tokenizer.added_tokens_decoder.values():
+            if token.special:
+                text = text.replace(token.content, "")
         return text
 
     def encode(self, texts: Iterable[str]) -> dict[str, list[int]]:

@@ -190,7 +190,7 @@ def _again(
     differences = [] if generated else [abs(a[0] - b[0]) for a, b in zip(responses, record.responses, strict=True)]
     same_text = None
     if generated:
-        same_text = _comparable(responses[0], prompter) == _comparable(record.responses[0], prompter)
+        same_text = is_same_text(responses[0], record.responses[0], prompter)
     return ItemAgreement(
         task=item.task,
         doc_id=item.doc_id,
@@ -201,13 +201,17 @@ def _again(
     )
 
 
-def _comparable(text: str, prompter: Prompter) -> str:
-    """A text without what two decoders of the same tokens write differently.
+def is_same_text(one: str, other: str, prompter: Prompter) -> bool:
+    """Equality but for what two decoders of the same tokens write differently.
 
-    lm-eval's hf class leaves special tokens out, an engine is asked to keep them; an engine holds back bytes at the
-    end that are no whole character, where the other writes a replacement character.
+    lm-eval's hf class leaves special tokens out, an engine is asked to keep them. Where bytes are no whole character,
+    one writes a replacement character, the other nothing, or another character across a special token left out; then
+    only ASCII is compared.
     """
-    return prompter.without_special(text).replace("\N{REPLACEMENT CHARACTER}", "")
+    texts = [prompter.without_special(text) for text in (one, other)]
+    if any("\N{REPLACEMENT CHARACTER}" in text for text in texts):
+        texts = ["".join(sign for sign in text if sign.isascii()) for text in texts]
+    return texts[0] == texts[1]
 
 
 def _compute(language_model: Any, item: Item, i: int) -> Any:

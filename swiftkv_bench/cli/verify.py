@@ -1,5 +1,6 @@
 """`swiftkv-bench verify`: stock lm-eval computes a sample of a run's items again from the weights."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -129,7 +130,7 @@ def _print(found: "list[Agreement]") -> None:
 
     from swiftkv_bench.render.wording import ARM
 
-    console = Console(highlight=False, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, markup=False)
     for a in found:
         for item in a.items:
             how = f"{item.difference_nat:.1e} nat" if item.difference_nat is not None else _text(item.same_text)
