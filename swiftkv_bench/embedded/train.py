@@ -172,11 +172,12 @@ class PairTraining:
         return RowFeed(self._tokenizer, plan, settings.workers, settings.uses, self._trainer.device)
 
     def _score(self, name: str, model: Llama) -> None:
-        begun = time.perf_counter()
-        with torch.no_grad(), self._trainer.autocast():
-            table = self._evaluator.table(model)
-        self._tables[name] = {column: round(score, 4) for column, score in table.items()}
-        self._trainer.say(model=name, seconds=round(time.perf_counter() - begun, 1), **self._tables[name])
+        if self._settings.eval_items > 0:
+            begun = time.perf_counter()
+            with torch.no_grad(), self._trainer.autocast():
+                table = self._evaluator.table(model)
+            self._tables[name] = {column: round(score, 4) for column, score in table.items()}
+            self._trainer.say(model=name, seconds=round(time.perf_counter() - begun, 1), **self._tables[name])
         report = {
             "device": _device_name(self._trainer.device),
             "torch": torch.__version__,
@@ -220,7 +221,7 @@ def _settings(arguments: Sequence[str] | None) -> Settings:
     parser.add_argument("--basics", type=int, default=6000, help="steps of practice before the columns")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--distill-learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--eval-items", type=int, default=500, help="test items a column")
+    parser.add_argument("--eval-items", type=int, default=500, help="test items a column; 0 scores nothing")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
