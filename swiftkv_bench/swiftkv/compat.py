@@ -6,32 +6,52 @@ Tested: 0.26.0 (CUDA) and 0.32.0 (CPU).
 import dataclasses
 import importlib
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any
 
 from swiftkv_bench.errors import EngineError
 
 __all__ = [
+    "NEEDED",
     "TESTED_VERSIONS",
     "check_api",
     "encode_layer_name",
     "logits_processor_bases",
     "replace_query_rows",
+    "shards_hidden_states",
     "version",
 ]
 
 TESTED_VERSIONS = ("0.26.0", "0.32.0")
 
-_NEEDED = (
-    ("vllm.v1.attention.backend", "subclass_attention_backend"),
-    ("vllm.v1.attention.backend", "CommonAttentionMetadata"),
-    ("vllm.v1.attention.backend", "AttentionCGSupport"),
-    ("vllm.model_executor.layers.attention", "Attention"),
-    ("vllm.model_executor.layers.attention.attention", "unified_kv_cache_update"),
-    ("vllm.model_executor.models.llama", "LlamaDecoderLayer"),
+NEEDED = (
     ("vllm.compilation.backends", "set_model_tag"),
     ("vllm.compilation.decorators", "support_torch_compile"),
+    ("vllm.config", "CUDAGraphMode"),
+    ("vllm.config", "VllmConfig"),
+    ("vllm.distributed", "get_tensor_model_parallel_rank"),
+    ("vllm.distributed", "get_tensor_model_parallel_world_size"),
+    ("vllm.forward_context", "get_forward_context"),
+    ("vllm.logger", "init_logger"),
+    ("vllm.model_executor.layers.attention", "Attention"),
+    ("vllm.model_executor.layers.attention.attention", "unified_kv_cache_update"),
+    ("vllm.model_executor.layers.layernorm", "RMSNorm"),
+    ("vllm.model_executor.layers.linear", "ColumnParallelLinear"),
+    ("vllm.model_executor.layers.linear", "MergedColumnParallelLinear"),
+    ("vllm.model_executor.layers.linear", "RowParallelLinear"),
+    ("vllm.model_executor.layers.logits_processor", "LogitsProcessor"),
+    ("vllm.model_executor.layers.rotary_embedding", "get_rope"),
+    ("vllm.model_executor.layers.vocab_parallel_embedding", "ParallelLMHead"),
+    ("vllm.model_executor.layers.vocab_parallel_embedding", "VocabParallelEmbedding"),
+    ("vllm.model_executor.model_loader.weight_utils", "default_weight_loader"),
+    ("vllm.model_executor.models.llama", "LlamaDecoderLayer"),
+    ("vllm.model_executor.models.utils", "maybe_prefix"),
+    ("vllm.v1.attention.backend", "AttentionCGSupport"),
+    ("vllm.v1.attention.backend", "CommonAttentionMetadata"),
+    ("vllm.v1.attention.backend", "subclass_attention_backend"),
     ("vllm.v1.utils", "record_function_or_nullcontext"),
 )
+"""Every interface of vLLM that the plug-in imports or rewrites: (module, name)."""
 
 # Values that CommonAttentionMetadata derives from the query rows and keeps; they go stale when rows change.
 _DERIVED_FIELDS = (
@@ -50,13 +70,16 @@ def version() -> str:
     return str(vllm.__version__).split("+")[0]
 
 
-def check_api() -> None:
+def check_api(needed: Sequence[tuple[str, str]] = NEEDED) -> None:
     """Check that this vLLM has every interface the plug-in builds on.
+
+    Args:
+        needed: (module, name) pairs.
 
     Raises:
         EngineError: names the missing interface, the version found and the tested ones.
     """
-    for module, name in _NEEDED:
+    for module, name in needed:
         try:
             found = hasattr(importlib.import_module(module), name)
         except ImportError:
@@ -85,6 +108,11 @@ def logits_processor_bases() -> tuple[type, ...]:
     except ImportError:
         return (LogitsProcessor,)
     return (LogitsProcessor, v2.LogitsProcessor)
+
+
+def shards_hidden_states(vllm_config: Any) -> bool:
+    """Whether a compiler pass shards the residual that goes from half to half: sequence parallelism, in 0.26 alone."""
+    return bool(getattr(vllm_config.compilation_config.pass_config, "enable_sp", False))
 
 
 def replace_query_rows(metadata: Any, **changes: Any) -> Any:

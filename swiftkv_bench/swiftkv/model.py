@@ -14,6 +14,12 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from swiftkv_bench.swiftkv import compat
+
+# Before the imports below, which in an unknown version would fail without a word on versions.
+compat.check_api()
+
 from vllm.compilation.backends import set_model_tag
 from vllm.compilation.decorators import support_torch_compile
 from vllm.config import CUDAGraphMode, VllmConfig
@@ -27,7 +33,6 @@ from vllm.model_executor.models.llama import LlamaDecoderLayer
 from vllm.model_executor.models.utils import maybe_prefix
 from vllm.v1.utils import record_function_or_nullcontext as scope
 
-from swiftkv_bench.swiftkv import compat
 from swiftkv_bench.swiftkv.backend import SelectedRows
 from swiftkv_bench.swiftkv.config import key_value_owners
 from swiftkv_bench.swiftkv.counters import announce_model
@@ -222,7 +227,6 @@ class LlamaSwiftKVForCausalLM(nn.Module):
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
-        compat.check_api()
         options = Options.of(vllm_config)
         check_config(vllm_config, options)
         if compat.version() not in compat.TESTED_VERSIONS:

@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.swiftkv.compat import shards_hidden_states
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.tracker import tracker_of
 
@@ -32,8 +33,7 @@ def check_config(vllm_config: Any, options: Options) -> None:
             f"prefill_context_parallel_size is {parallel.prefill_context_parallel_size}; leave it at 1",
         ),
         (
-            # vLLM 0.26 knows this pass, 0.32 no more. It shards the residual, which goes from half to half.
-            bool(getattr(getattr(vllm_config.compilation_config, "pass_config", None), "enable_sp", False)),
+            shards_hidden_states(vllm_config),
             "sequence parallelism is on (pass_config.enable_sp or fuse_gemm_comms), which would split the hidden"
             " states between the two halves; turn both off",
         ),

@@ -1,11 +1,15 @@
 """What is read, and what is refused, before an engine runs: options, layer groups, configuration, backends."""
 
+import ast
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.swiftkv import compat
 from swiftkv_bench.swiftkv.config import key_value_owners
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.preflight import check_backend, check_config
@@ -119,6 +123,23 @@ def test_what_skip_cannot_serve_full_can(changes: dict[str, Any], words: str) ->
     with pytest.raises(EngineError, match=words):
         check_config(_vllm_config(**changes), Options(mode="skip"))
     check_config(_vllm_config(**changes), Options(mode="full"))
+
+
+def test_every_import_of_vllm_is_checked() -> None:
+    imported = set()
+    for path in Path(compat.__file__).parent.glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("vllm"):
+                imported |= {(node.module, alias.name) for alias in node.names}
+    assert imported <= set(compat.NEEDED)
+
+
+@pytest.mark.parametrize("missing", [("vllm.v1.attention.backend", "FromTheFuture"), ("vllm.gone", "Attention")])
+def test_a_missing_interface_names_it_and_the_tested_versions(missing: tuple[str, str]) -> None:
+    words = f"vLLM {compat.version()} has no {'.'.join(missing)}, which SwiftKV needs;"
+    words += " install a tested version: 0.26.0 or 0.32.0"
+    with pytest.raises(EngineError, match=re.escape(words)):
+        compat.check_api([missing])
 
 
 def test_breakable_graphs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
