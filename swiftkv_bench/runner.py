@@ -4,7 +4,6 @@ A trial's records are on disk when the trial ends, an item's when it is answered
 started again up to a bound; what could not be measured is recorded as such and the run goes on.
 """
 
-import os
 from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
@@ -17,26 +16,21 @@ from swiftkv_bench.analysis.stopping import decider
 from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
-from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.probes import probe_engine, why_stopped
 from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError, ProbeError
 from swiftkv_bench.estimate import speed_of
-from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
-from swiftkv_bench.load.self_test import self_test
-from swiftkv_bench.load.self_test import sentence as self_test_sentence
-from swiftkv_bench.load.target import Target as LoadTarget
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import RunRequest
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Part, Probe
-from swiftkv_bench.schema.perf import STATUS, PerfPlan, RequestTable, Trial, TrialRecord, TrialStatus
+from swiftkv_bench.schema.perf import PerfPlan, RequestTable, Trial, TrialRecord
 from swiftkv_bench.store import Run
 from swiftkv_bench.sweep import Outcome, Stage, sweep
-from swiftkv_bench.telemetry.gpu import Gpus, open_gpus, visible_cards
-from swiftkv_bench.telemetry.watch import Watch
+from swiftkv_bench.telemetry.gpu import Gpus, open_gpus
+from swiftkv_bench.trials import MeasureInterruptedError, Serving, measure, tested_client
 
 
 def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
@@ -101,7 +95,7 @@ class _Execution:
         """Accuracy, then load, on one fleet of engines."""
         request = self.request
         if request.self_test and request.plan.perf is not None and self.run.manifest.self_test is None:
-            self._self_test(request.plan.perf)
+            self.update(self_test=tested_client(request.plan.perf, self.observer, workers=request.workers))
         with Fleet(
             request.engines,
             self._build,
@@ -115,23 +109,6 @@ class _Execution:
                     self._accuracy(request.accuracy, together, fleet)
             if request.plan.perf is not None:
                 self._perf(request.plan.perf, fleet)
-
-    def _self_test(self, plan: PerfPlan) -> None:
-        """At the plan's densest stream of tokens among points with a rate; without one there is none to hold."""
-        paced = [t.point for t in plan.trials if t.point.arrivals.rate is not None]
-        if not paced:
-            return
-        densest = max(paced, key=lambda p: (p.arrivals.rate or 0.0) * p.output_len.mean)
-        self.observer.progress("self-test", "measuring the client on the fake engine")
-        try:
-            rate, tokens = densest.arrivals.rate or 0.0, round(densest.output_len.mean)
-            found = self_test(rate, tokens, workers=self.request.workers)
-        except EngineError as e:
-            self.observer.finish("self-test")
-            self.observer.note(f"{e}; the run goes on without it")
-            return
-        self.observer.finish("self-test", self_test_sentence(found))
-        self.update(self_test=found)
 
     def _build(self, config: EngineConfig) -> Engine:
         return build(config, self.run.log_path(config.spec.arm), self.run.path / "scratch")
@@ -221,7 +198,7 @@ class _Execution:
             trial = remaining[0]
             if self.budget.allows(trial, remaining, fleet.running):
                 self.observer.progress("trials", f"{trial.point.point_id} on {trial.arm}", done, len(stage.trials))
-                self._timed_trial(trial, fleet)
+                self._trial(trial, fleet)
                 done += 1
             else:
                 self.left_out += 1
@@ -241,9 +218,10 @@ class _Execution:
             if info.start_s is not None:
                 self.budget.started(info.start_s)
 
-    def _timed_trial(self, trial: Trial, fleet: Fleet) -> None:
+    def _trial(self, trial: Trial, fleet: Fleet) -> None:
+        """Runs one trial, starting its engine if need be, and puts it on disk."""
         begun, up = perf_counter(), fleet.running
-        target = self._load_target(trial.arm, fleet)
+        info = self._engine(trial.arm, fleet)
         ready = perf_counter()
         if fleet.running != up:
             self.budget.started(ready - begun, len(set(fleet.running) - set(up)))
@@ -251,57 +229,18 @@ class _Execution:
             self.stopped[f"load points of {trial.arm}"] = why
             self.run.write_trial(TrialRecord.not_run(trial, why), RequestTable.empty())
             return
-        self._trial(trial, target, fleet)
-        self.budget.took(trial, perf_counter() - ready)
-
-    def _trial(self, trial: Trial, target: LoadTarget, fleet: Fleet) -> None:
-        """Runs one trial and puts it on disk; a trial that cannot be run is recorded as failed."""
-        spec, session = fleet.config(trial.arm).spec, fleet.session(trial.arm)
-        watch = Watch(target, session, self.gpus, visible_cards({**os.environ, **spec.env}))
-        options = Options(workers=self.request.workers)
+        engine = Serving(info, fleet.config(trial.arm), fleet.session(trial.arm))
         try:
-            done = run_trial(trial, target, self.observer, options=options, window=watch)
-        except TrialInterruptedError as e:
-            watch.abandon()
-            self._write(trial, e.run, watch, "interrupted", "stopped by the user")
+            found = measure(trial, engine, self.gpus, self.observer, workers=self.request.workers)
+        except MeasureInterruptedError as e:
+            self.run.write_trial(e.recorded.record, e.recorded.table)
             raise
-        except EngineError as e:
-            watch.abandon()
+        self.run.write_trial(found.record, found.table)
+        if found.record.status == "complete":
+            self.budget.took(trial, perf_counter() - ready)
+        else:
             self.failed_trials += 1
-            self.observer.note(f"{trial.trial_id} failed: {e}")
-            return
-        if (done.table.status == STATUS.index("ok")).any():
-            self._write(trial, done, watch, "complete", None)
-            return
-        reason = f"no request succeeded; the first error: {next(iter(done.table.errors.values()), 'none')}"
-        self.failed_trials += 1
-        self.observer.note(f"{trial.trial_id} failed: {reason}")
-        self._write(trial, done, watch, "failed", reason)
-
-    def _write(self, trial: Trial, done: TrialRun, watch: Watch, status: TrialStatus, reason: str | None) -> None:
-        record = TrialRecord(
-            trial=trial,
-            status=status,
-            reason=reason,
-            started_utc=done.started_utc,
-            window_s=done.window_s,
-            total_s=done.total_s,
-            client=done.client,
-            server_before=watch.before,
-            server_after=watch.after,
-            telemetry=watch.telemetry,
-        )
-        self.run.write_trial(record, done.table)
-
-    def _load_target(self, arm: Arm, fleet: Fleet) -> LoadTarget:
-        info, config = self._engine(arm, fleet), fleet.config(arm)
-        size = None if config.spec.architecture is None else config.spec.architecture.get("vocab_size")
-        return LoadTarget(
-            base_url=info.base_url,
-            model=info.served_model,
-            vocabulary=vocabulary(config.spec.tokenizer, size if isinstance(size, int) else None),
-            api_key=config.api_key,
-        )
+            self.observer.note(f"{trial.trial_id} failed: {found.record.reason}")
 
 
 def engine_key(spec: EngineSpec) -> str:

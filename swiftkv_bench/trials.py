@@ -1,0 +1,116 @@
+"""One load trial from start to record, and the self-test before the first: load, server counters, telemetry."""
+
+import os
+from dataclasses import dataclass
+
+from swiftkv_bench.engines.models import vocabulary
+from swiftkv_bench.engines.resolve import EngineConfig
+from swiftkv_bench.errors import EngineError
+from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
+from swiftkv_bench.load.self_test import self_test, sentence
+from swiftkv_bench.load.target import Target
+from swiftkv_bench.observer import Observer
+from swiftkv_bench.schema.engine import EngineInfo
+from swiftkv_bench.schema.perf import STATUS, PerfPlan, RequestTable, SelfTest, Trial, TrialRecord, TrialStatus
+from swiftkv_bench.telemetry.gpu import Gpus, visible_cards
+from swiftkv_bench.telemetry.watch import Watch
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A running engine as a trial sees it."""
+
+    info: EngineInfo
+    config: EngineConfig
+    session: int | None
+    """Session id of its processes; None when they are not ours."""
+
+    def target(self) -> Target:
+        """Where requests go.
+
+        Raises:
+            InputError: the tokenizer cannot be read.
+        """
+        spec = self.config.spec
+        size = None if spec.architecture is None else spec.architecture.get("vocab_size")
+        return Target(
+            base_url=self.info.base_url,
+            model=self.info.served_model,
+            vocabulary=vocabulary(spec.tokenizer, size if isinstance(size, int) else None),
+            api_key=self.config.api_key,
+        )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What there is to write of a trial."""
+
+    record: TrialRecord
+    table: RequestTable
+
+
+class MeasureInterruptedError(KeyboardInterrupt):
+    """Ctrl-C during a trial; `recorded` holds what was measured until then."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        super().__init__("interrupted")
+        self.recorded = recorded
+
+
+def measure(trial: Trial, engine: Serving, gpus: Gpus | None, observer: Observer, *, workers: int) -> Recorded:
+    """Runs one trial. One that cannot be run, or in which no request succeeds, is recorded as failed.
+
+    Raises:
+        InputError: a file of the point cannot be used.
+        MeasureInterruptedError: the user stopped it.
+    """
+    target = engine.target()
+    watch = Watch(target, engine.session, gpus, visible_cards({**os.environ, **engine.config.spec.env}))
+    try:
+        done = run_trial(trial, target, observer, options=Options(workers=workers), window=watch)
+    except TrialInterruptedError as e:
+        watch.abandon()
+        raise MeasureInterruptedError(_recorded(trial, e.run, watch, "interrupted", "stopped by the user")) from e
+    except EngineError as e:
+        watch.abandon()
+        return Recorded(TrialRecord.not_run(trial, str(e).splitlines()[0]), RequestTable.empty())
+    if (done.table.status == STATUS.index("ok")).any():
+        return _recorded(trial, done, watch, "complete", None)
+    first = next(iter(done.table.errors.values()), "none")
+    return _recorded(trial, done, watch, "failed", f"no request succeeded; the first error: {first}")
+
+
+def _recorded(trial: Trial, done: TrialRun, watch: Watch, status: TrialStatus, reason: str | None) -> Recorded:
+    record = TrialRecord(
+        trial=trial,
+        status=status,
+        reason=reason,
+        started_utc=done.started_utc,
+        window_s=done.window_s,
+        total_s=done.total_s,
+        client=done.client,
+        server_before=watch.before,
+        server_after=watch.after,
+        telemetry=watch.telemetry,
+    )
+    return Recorded(record, done.table)
+
+
+def tested_client(plan: PerfPlan, observer: Observer, *, workers: int) -> SelfTest | None:
+    """What the client measures of the fake engine at the plan's densest stream of tokens.
+
+    None when no point has a rate, so that there is none to hold, or when the test itself could not be made.
+    """
+    paced = [t.point for t in plan.trials if t.point.arrivals.rate is not None]
+    if not paced:
+        return None
+    densest = max(paced, key=lambda p: (p.arrivals.rate or 0.0) * p.output_len.mean)
+    observer.progress("self-test", "measuring the client on the fake engine")
+    try:
+        found = self_test(densest.arrivals.rate or 0.0, round(densest.output_len.mean), workers=workers)
+    except EngineError as e:
+        observer.finish("self-test")
+        observer.note(f"{e}; the run goes on without it")
+        return None
+    observer.finish("self-test", sentence(found))
+    return found
