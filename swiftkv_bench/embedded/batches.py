@@ -17,8 +17,8 @@ import numpy.typing as npt
 from swiftkv_bench.embedded.architecture import END_OF_TEXT, SPECIAL_TOKEN_IDS
 from swiftkv_bench.embedded.columns import MINI_COLUMNS, Segment, document_start, item_segments
 from swiftkv_bench.embedded.drills import DRILLS
-from swiftkv_bench.embedded.generators import LETTERS
 from swiftkv_bench.embedded.items import stream
+from swiftkv_bench.embedded.stories import LETTERS
 from swiftkv_bench.embedded.vocabulary import Encoder
 
 #: Tokens of a row: the longest evaluated prompt with its answer fits.

@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from swiftkv_bench.embedded.columns import SHOT_DELIMITER, Segment, chat_turns
-from swiftkv_bench.embedded.generators import (
+from swiftkv_bench.embedded.generators import next_amount
+from swiftkv_bench.embedded.items import split_of
+from swiftkv_bench.embedded.stories import (
     LETTERS,
     Question,
     Story,
     best_answer,
     lettered,
-    next_amount,
     story,
     story_key,
     story_question,
 )
-from swiftkv_bench.embedded.items import split_of
 from swiftkv_bench.embedded.world import CITIES, FACTS, FOODS, PEOPLE, PETS, RELATIONS, SITUATIONS, THINGS
 
 #: Rounds and questions of a document: one fills a row, so that no other facts get in the way of its own.
