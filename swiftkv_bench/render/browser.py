@@ -42,40 +42,56 @@ class Browser:
     counts: Mapping[str, int]
 
 
-def browser(part: AccuracyAnalysis, room: int = PACKED_BYTES) -> Browser:
-    """The items of a suite, flips first."""
-    titles = {c.column.name: c.column.title for c in part.columns}
-    note = f"{{shown:,}} of {part.items_total:,} items; {part.flips_total:,} flipped between baseline and SwiftKV."
-    rest = " {left:,} more are in items.jsonl of the run: every flip goes first, the rest is a seeded sample."
-    left = part.items_total - len(part.items)
-    names = {str(arm): text for arm, text in ARM.items()}
-    return pack(part.items, titles, names, f"Suite {part.plan.suite}", note, rest, left, room)
+@dataclass(frozen=True)
+class Listing:
+    """Items to show, and what is said of them.
 
-
-def pack(
-    items: Sequence[ItemView], titles: Mapping[str, str], sides: Mapping[str, str], title: str, note: str,
-    rest: str = " {left:,} more do not fit.", left: int = 0, room: int = PACKED_BYTES,
-) -> Browser:  # fmt: skip
-    """As many items as fit into `room` bytes, in the given order.
-
-    Args:
+    Attributes:
+        items: in order; the last ones are left out where they do not fit.
         titles: column -> its title.
         sides: whose answers they are, key -> name.
         note: said above the list; `{shown}` stands for the number of items.
-        rest: added when items are left out; `{left}` stands for their number, `left` of them before packing.
+        rest: added when items are left out; `{left}` stands for their number.
+        left: items left out before.
     """
-    shown = list(items)
-    packed = _packed(shown, titles, sides)
+
+    title: str
+    items: Sequence[ItemView]
+    titles: Mapping[str, str]
+    sides: Mapping[str, str]
+    note: str
+    rest: str = " {left:,} more do not fit."
+    left: int = 0
+
+
+def browser(part: AccuracyAnalysis, room: int = PACKED_BYTES) -> Browser:
+    """The items of a suite, flips first."""
+    listing = Listing(
+        title=f"Suite {part.plan.suite}",
+        items=part.items,
+        titles={c.column.name: c.column.title for c in part.columns},
+        sides={str(arm): text for arm, text in ARM.items()},
+        note=f"{{shown:,}} of {part.items_total:,} items; {part.flips_total:,} flipped between baseline and SwiftKV.",
+        rest=" {left:,} more are in items.jsonl of the run: every flip goes first, the rest is a seeded sample.",
+        left=part.items_total - len(part.items),
+    )
+    return pack(listing, room)
+
+
+def pack(listing: Listing, room: int = PACKED_BYTES) -> Browser:
+    """As many items as fit into `room` bytes, in the given order."""
+    shown = list(listing.items)
+    packed = _packed(shown, listing.titles, listing.sides)
     while len(packed) > room and shown:
         shown = shown[: min(len(shown) - 1, int(len(shown) * room / len(packed) * 0.95))]
-        packed = _packed(shown, titles, sides)
+        packed = _packed(shown, listing.titles, listing.sides)
     counts = {flip: sum(item.flip == flip for item in shown) for flip in _FLIPS}
     counts["unparsed"] = sum(any(a.unparsed for a in item.answers.values()) for item in shown)
     present = {item.column for item in shown}
-    left += len(items) - len(shown)
-    text = note.format(shown=len(shown)) + (rest.format(left=left) if left else "")
-    columns = tuple((name, text) for name, text in titles.items() if name in present)
-    return Browser(title, text, columns, packed, counts)
+    left = listing.left + len(listing.items) - len(shown)
+    note = listing.note.format(shown=len(shown)) + (listing.rest.format(left=left) if left else "")
+    columns = tuple((name, text) for name, text in listing.titles.items() if name in present)
+    return Browser(listing.title, note, columns, packed, counts)
 
 
 def question(prompt: str) -> str:

@@ -7,7 +7,7 @@ import yaml
 
 from swiftkv_bench.analysis.values import AnswerView, ItemView
 from swiftkv_bench.regression.comparison import FlippedItem, RunComparison
-from swiftkv_bench.render.browser import Browser, pack
+from swiftkv_bench.render.browser import Browser, Listing, pack
 from swiftkv_bench.render.comparison.comment import comment
 from swiftkv_bench.render.comparison.figures import figures
 from swiftkv_bench.render.comparison.junit import junit
@@ -89,7 +89,7 @@ def flipped_items(found: RunComparison) -> Browser | None:
     if any(item.prompt is None for item in found.flipped):
         note += " Texts are shown where the run folder is at hand; accepted runs keep scores only."
     sides = {"reference": "Reference", "candidate": "Candidate"}
-    return pack([_view(item) for item in found.flipped], titles, sides, "Items that changed", note)
+    return pack(Listing("Items that changed", [_view(item) for item in found.flipped], titles, sides, note))
 
 
 def _view(item: FlippedItem) -> ItemView:
