@@ -121,7 +121,7 @@ def test_special_tokens_are_left_out_for_reading(prompter: Prompter) -> None:
 
 def test_a_task_file_outside_reads_its_data(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    mini = suite_file("mini")
+    mini = suite_file("mini").parent
     for name in ("data.py", "_generated.yaml", "mini_arc.yaml"):
         (tmp_path / "mine" / name).write_text((mini / name).read_text().replace("documents: 500", "documents: 9"))
     text = (mini / "suite.yaml").read_text().replace("name: mini\n", "name: mine\n", 1)

@@ -244,16 +244,16 @@ def test_answers_to_other_prompts_are_refused(tokenizer: Path, tmp_path: Path) -
     with ToyEngine() as engine:
         _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer)}, tmp_path)
         with pytest.raises(InputError, match="another prompt"):
-            _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer, max_model_len=60)}, tmp_path)
+            _run(_plan("mini:mini_arc", limit=2), {"baseline": _target(engine, tokenizer, max_model_len=30)}, tmp_path)
 
 
 def test_prompts_that_do_not_fit_lose_their_left_end_and_are_marked(tokenizer: Path, tmp_path: Path) -> None:
     with ToyEngine() as engine:
-        target = _target(engine, tokenizer, max_model_len=60)
+        target = _target(engine, tokenizer, max_model_len=30)
         [record] = _run(_plan("mini:mini_arc", limit=1), {"baseline": target}, tmp_path)
         [body] = engine.requests
     assert record.truncated
-    assert len(body["prompt"]) == record.prompt_tokens == 60 - 12
+    assert len(body["prompt"]) == record.prompt_tokens == 30 - 12
 
 
 def _pair(engine: ToyEngine, tokenizer: Path) -> dict[Arm, Target]:

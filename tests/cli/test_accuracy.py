@@ -72,9 +72,11 @@ def _lines(path: Path) -> int:
 
 
 def _wait_until_journal_holds(run: Path, engines: dict[str, ToyEngine]) -> None:
-    """Until every text that an engine sent is on disk."""
+    """Until SwiftKV has nothing left to answer of the column and every text that an engine sent is on disk."""
     deadline = time.monotonic() + 60
-    while any(_lines(run / "journal" / f"{arm}.jsonl") < _asked(e).total() for arm, e in engines.items()):
+    while _asked(engines["swiftkv"]).total() < LIMIT or any(
+        _lines(run / "journal" / f"{arm}.jsonl") < _asked(e).total() for arm, e in engines.items()
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
