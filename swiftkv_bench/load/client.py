@@ -9,19 +9,17 @@ import gc
 import re
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, process_time
-from typing import Any
 
 import numpy as np
 
-from swiftkv_bench.load import response
 from swiftkv_bench.load.connection import Connection, Exchange, Pool
 from swiftkv_bench.load.job import Job, Slice
 from swiftkv_bench.load.pacer import NEVER, Pacer
-from swiftkv_bench.load.response import Outcome, Reply
-from swiftkv_bench.schema.requests import STATUS, RequestStatus
+from swiftkv_bench.load.rows import Row, columns, ints, outcome_of
+from swiftkv_bench.schema.requests import RequestStatus
 
 _INLINE_SHAPES = 10
 """JSON events parsed at the end of a response; one that needs more waits for the end of the window."""
@@ -29,18 +27,6 @@ _RESERVE_S = 0.1
 """Connections kept in reserve: arrivals in so many seconds."""
 _RESERVE_MOST = 64
 _CONNECT_AT_ONCE = 64
-
-
-@dataclass(slots=True)
-class _Row:
-    scheduled_s: float
-    sent_s: float
-    end_s: float
-    outcome: Outcome | None
-    """None: not parsed yet."""
-    reply: Reply | None = None
-    ended_as: tuple[RequestStatus, str] | None = None
-    """What went wrong with the connection, if anything."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +47,7 @@ class Client:
         self._loop = loop
         self._drained = drained
         self._requests = job.requests
-        self._rows: dict[int, _Row] = {}
+        self._rows: dict[int, Row] = {}
         self._active: dict[Connection, Exchange] = {}
         self._waiting: dict[int, float] = {}
         self._next = 0
@@ -147,17 +133,16 @@ class Client:
         rows = [self._rows.pop(index) for index in sorted(self._rows)]
         waited = None if delay_s is None or self._delay0 is None else delay_s - self._delay0
         sent = [self._requests[i % len(self._requests)] for i in range(len(rows))]
-        columns = _columns(rows, self._t0)
         return Slice(
-            prompt_tokens_asked=_ints([request.prompt_tokens for request in sent]),
-            output_tokens_asked=_ints([request.output_tokens for request in sent]),
+            prompt_tokens_asked=ints([request.prompt_tokens for request in sent]),
+            output_tokens_asked=ints([request.output_tokens for request in sent]),
             cpu_s=cpu_s,
             run_queue_delay_s=waited,
             max_rss_bytes=max_rss_bytes(),
             loop=loop_name,
             pacer=self._pacer.kind,
             tail_requests=max(0, self._next - self._measured),
-            **columns,
+            **columns(rows, self._t0),
         )
 
     def _connect(self, pool: Pool) -> Connection:
@@ -240,9 +225,9 @@ class Client:
         if exchange.index >= self._measured:
             return
         reply = exchange.reply(closed=closed)
-        outcome = _outcome(reply, ended_as, _INLINE_SHAPES)
+        outcome = outcome_of(reply, ended_as, _INLINE_SHAPES)
         kept = (reply, ended_as) if outcome is None else (None, None)
-        self._rows[exchange.index] = _Row(exchange.scheduled_s, exchange.sent_s, end_s, outcome, *kept)
+        self._rows[exchange.index] = Row(exchange.scheduled_s, exchange.sent_s, end_s, outcome, *kept)
         self._failed += ended_as is not None or (outcome is not None and outcome.status != "ok")
 
     def _check_drained(self) -> None:
@@ -266,56 +251,6 @@ class Client:
                 self._after(exchange.index)
         self._check_drained()
         self._loop.call_later(self._sweep_s, self._sweep)
-
-
-def _outcome(reply: Reply, ended_as: tuple[RequestStatus, str] | None, max_shapes: int | None) -> Outcome | None:
-    if ended_as is not None and not reply.parts and reply.before is None:
-        return response.failed(*ended_as)
-    outcome = response.parse(reply, max_shapes=max_shapes)
-    if outcome is not None and ended_as is not None and outcome.status != "http-error":
-        status, error = ended_as
-        outcome = replace(outcome, status=status, error=error)
-    return outcome
-
-
-def _columns(rows: list[_Row], t0_s: float) -> dict[str, Any]:
-    """Columns of a `Slice`; takes the rows apart as it goes, so that chunks are held once."""
-    outcomes = []
-    for row in rows:
-        outcome = row.outcome
-        if outcome is None and row.reply is not None:
-            outcome = _outcome(row.reply, row.ended_as, None)
-            row.reply = None
-        outcomes.append(outcome or response.failed("cancelled", "it was never sent"))
-        row.outcome = None
-    counts = _ints([len(outcome.chunk_s) for outcome in outcomes])
-    wide = any(outcome.chunk_tokens.dtype != np.int16 for outcome in outcomes)
-    chunk_s = np.empty(int(counts.sum()))
-    chunk_tokens = np.empty(len(chunk_s), dtype=np.int32 if wide else np.int16)
-    columns: dict[str, Any] = {
-        "scheduled_s": np.array([row.scheduled_s for row in rows]) - t0_s,
-        "sent_s": np.array([row.sent_s for row in rows]) - t0_s,
-        "end_s": np.array([row.end_s for row in rows]) - t0_s,
-        "status": _ints([STATUS.index(outcome.status) for outcome in outcomes]),
-        "errors": {i: outcome.error or "" for i, outcome in enumerate(outcomes) if outcome.status != "ok"},
-        "chunk_count": counts,
-    }
-    for name in ("http_status", "prompt_tokens", "output_tokens", "cached_tokens"):
-        columns[name] = _ints([getattr(outcome, name) for outcome in outcomes])
-    at = 0
-    outcomes.reverse()
-    while outcomes:
-        outcome = outcomes.pop()
-        end = at + len(outcome.chunk_s)
-        chunk_s[at:end] = outcome.chunk_s
-        chunk_tokens[at:end] = outcome.chunk_tokens
-        at = end
-    chunk_s -= t0_s
-    return {**columns, "chunk_s": chunk_s, "chunk_tokens": chunk_tokens}
-
-
-def _ints(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.array(values, dtype=np.int64)
 
 
 def _tls(job: Job) -> ssl.SSLContext | None:
