@@ -18,7 +18,7 @@ import numpy as np
 from swiftkv_bench.load.connection import Connection, Exchange, Pool
 from swiftkv_bench.load.job import Job, Slice
 from swiftkv_bench.load.pacer import NEVER, Pacer
-from swiftkv_bench.load.rows import Row, columns, ints, outcome_of
+from swiftkv_bench.load.rows import EndedAs, Row, Rows
 from swiftkv_bench.schema.requests import RequestStatus
 
 _INLINE_SHAPES = 10
@@ -47,11 +47,10 @@ class Client:
         self._loop = loop
         self._drained = drained
         self._requests = job.requests
-        self._rows: dict[int, Row] = {}
+        self._rows = Rows()
         self._active: dict[Connection, Exchange] = {}
         self._waiting: dict[int, float] = {}
         self._next = 0
-        self._failed = 0
         self._open = True
         self._is_drained = False
         self._pacer = Pacer(loop, self._send_due)
@@ -68,7 +67,7 @@ class Client:
     def progress(self) -> Progress:
         """Measured requests so far."""
         sent = min(self._next, self._measured)
-        return Progress(sent, len(self._rows), self._failed, sent - len(self._rows))
+        return Progress(sent, len(self._rows), self._rows.failed, sent - len(self._rows))
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -130,19 +129,18 @@ class Client:
         cpu_s, delay_s = process_time() - self._cpu0, run_queue_delay_s()
         gc.enable()
         gc.unfreeze()
-        rows = [self._rows.pop(index) for index in sorted(self._rows)]
         waited = None if delay_s is None or self._delay0 is None else delay_s - self._delay0
-        sent = [self._requests[i % len(self._requests)] for i in range(len(rows))]
+        sent = [self._requests[i % len(self._requests)] for i in range(len(self._rows))]
         return Slice(
-            prompt_tokens_asked=ints([request.prompt_tokens for request in sent]),
-            output_tokens_asked=ints([request.output_tokens for request in sent]),
+            prompt_tokens_asked=np.array([request.prompt_tokens for request in sent], dtype=np.int64),
+            output_tokens_asked=np.array([request.output_tokens for request in sent], dtype=np.int64),
             cpu_s=cpu_s,
             run_queue_delay_s=waited,
             max_rss_bytes=max_rss_bytes(),
             loop=loop_name,
             pacer=self._pacer.kind,
             tail_requests=max(0, self._next - self._measured),
-            **columns(rows, self._t0),
+            **self._rows.columns(self._t0),
         )
 
     def _connect(self, pool: Pool) -> Connection:
@@ -219,16 +217,11 @@ class Client:
         if index < self._measured:
             self._loop.call_soon(self._check_drained)
 
-    def _record(
-        self, exchange: Exchange, ended_as: tuple[RequestStatus, str] | None, end_s: float, *, closed: bool
-    ) -> None:
+    def _record(self, exchange: Exchange, ended_as: EndedAs, end_s: float, *, closed: bool) -> None:
         if exchange.index >= self._measured:
             return
-        reply = exchange.reply(closed=closed)
-        outcome = outcome_of(reply, ended_as, _INLINE_SHAPES)
-        kept = (reply, ended_as) if outcome is None else (None, None)
-        self._rows[exchange.index] = Row(exchange.scheduled_s, exchange.sent_s, end_s, outcome, *kept)
-        self._failed += ended_as is not None or (outcome is not None and outcome.status != "ok")
+        row = Row(exchange.scheduled_s, exchange.sent_s, end_s)
+        self._rows.add(exchange.index, row, exchange.reply(closed=closed), ended_as, _INLINE_SHAPES)
 
     def _check_drained(self) -> None:
         if self._is_drained or not self._open or (self._job.due_s is None and self._active):

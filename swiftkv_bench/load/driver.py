@@ -231,23 +231,17 @@ def _merge(slices: Sequence[Slice]) -> RequestTable:
     """One table in order of schedule; ties keep the order of the processes."""
     part = slices[0] if len(slices) == 1 else _concatenated(slices)
     order = np.argsort(part.scheduled_s, kind="stable")
-    if (np.diff(order) == 1).all():
-        starts = np.concatenate([[0], np.cumsum(part.chunk_count)])
-        chunk_s, chunk_tokens, errors = part.chunk_s, part.chunk_tokens, part.errors
-    else:
-        begins = np.cumsum(part.chunk_count) - part.chunk_count
-        counts = part.chunk_count[order]
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        index = np.arange(starts[-1]) + np.repeat(begins[order] - starts[:-1], counts)
-        chunk_s, chunk_tokens = part.chunk_s[index], part.chunk_tokens[index]
-        places = np.empty_like(order)
-        places[order] = np.arange(len(order))
-        errors = {int(places[i]): text for i, text in part.errors.items()}
+    counts = part.chunk_count[order]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    index = np.arange(starts[-1]) + np.repeat(part.chunk_begin[order] - starts[:-1], counts)
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    errors = {int(places[i]): text for i, text in part.errors.items()}
     columns = {name: getattr(part, name)[order] for name in _COLUMNS}
     return RequestTable(
         chunk_start=starts.astype(np.int64),
-        chunk_s=chunk_s,
-        chunk_tokens=chunk_tokens,
+        chunk_s=part.chunk_s[index],
+        chunk_tokens=part.chunk_tokens[index],
         errors=dict(sorted(errors.items())),
         **columns,
     )
@@ -259,6 +253,10 @@ def _concatenated(slices: Sequence[Slice]) -> Slice:
         for field in fields(Slice)
         if isinstance(getattr(slices[0], field.name), np.ndarray)
     }
+    chunks = np.cumsum([0, *(len(part.chunk_s) for part in slices)])
+    arrays["chunk_begin"] = np.concatenate(
+        [part.chunk_begin + first for part, first in zip(slices, chunks, strict=False)]
+    )
     offsets = np.cumsum([0, *(len(part.scheduled_s) for part in slices)])
     errors = {
         int(offset) + i: text for offset, part in zip(offsets, slices, strict=False) for i, text in part.errors.items()

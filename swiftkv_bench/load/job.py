@@ -44,8 +44,10 @@ class Slice:
     prompt_tokens: Int
     output_tokens: Int
     cached_tokens: Int
+    chunk_begin: Int
+    """shape (n,): where the chunks of each request begin in `chunk_s` and `chunk_tokens`."""
     chunk_count: Int
-    """shape (n,): chunks of each request."""
+    """shape (n,): how many it has."""
     chunk_s: Float
     chunk_tokens: SmallInt
     errors: dict[int, str]
