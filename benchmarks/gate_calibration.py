@@ -89,8 +89,13 @@ def recorded() -> list[Noise]:
             pair[row["arm"]] = [math.log(float(row[metric])) for metric in METRICS]
     out = []
     for condition, pairs in rows.items():
-        logs = np.array([[pair[arm] for arm in ARMS] for pair in pairs.values() if len(pair) == len(ARMS)])
-        out.append(Noise(condition, logs))
+        whole = {key: pair for key, pair in pairs.items() if len(pair) == len(ARMS)}
+        parts = []
+        for point in dict.fromkeys(point for point, _ in whole):
+            logs = np.array([[pair[arm] for arm in ARMS] for (at, _), pair in whole.items() if at == point])
+            # Points differ in level; only what varies within a point is noise.
+            parts.append(logs - logs.mean(axis=(0, 1)) + np.log([0.1, 0.01]))
+        out.append(Noise(condition, np.concatenate(parts)))
     return out
 
 
