@@ -8,29 +8,28 @@ from swiftkv_bench.regression.columns import ColumnPair
 from swiftkv_bench.regression.comparison import Bounds, Flips, Line, Role
 from swiftkv_bench.regression.pairs import Pair
 from swiftkv_bench.regression.policy import Policy
-from swiftkv_bench.stats.flips import FlipExcess, flip_excess
+from swiftkv_bench.stats.flips import FlipExcess, NetLoss, flip_test
 from swiftkv_bench.stats.items import compare_items
 from swiftkv_bench.stats.verdicts import Verdict, non_inferiority
 
 
 def flip_line(pair: Pair, where: str, title: str, flips: Flips, policy: Policy) -> Line:
-    """More flips than noise makes?"""
+    """More flips than noise makes? Without a known noise rate: more right answers lost than won?"""
     floor = None if flips.floor_n is None or flips.floor_flips is None else (flips.floor_flips, flips.floor_n)
-    found = flip_excess(flips.lost + flips.gained, flips.n, floor, policy.accuracy.flip_floor)
+    found = flip_test(flips.lost, flips.gained, flips.n, floor, policy.accuracy.flip_floor)
     margin, (low, high) = policy.accuracy.flip_margin, found.bounds(policy.alpha)
-    if found.p_more <= policy.alpha and found.excess > margin:
+    if found.p_more <= policy.alpha and found.effect > margin:
         verdict = Verdict.FAIL
     else:
         verdict = Verdict.PASS if high < margin else Verdict.INCONCLUSIVE
-    method = "Wilson bounds, noise floor assumed" if floor is None else "Newcombe bounds against measured A/A flips"
     line = accuracy_line(pair, "flips", "flips", where, title, margin=margin, n=flips.n, worse="higher")
     return line.model_copy(
         update={
             "role": _role(pair),
             "reference_value": found.floor_rate,
-            "candidate_value": found.flips / found.n,
-            "effect": found.excess,
-            "bounds": Bounds(low=low, high=high, method=method),
+            "candidate_value": (flips.lost + flips.gained) / flips.n,
+            "effect": found.effect,
+            "bounds": Bounds(low=low, high=high, method=found.method),
             "p_fail": found.p_more,
             "verdict": verdict,
             "n_to_decide": found.n_to_decide(margin, policy.alpha) if verdict is Verdict.INCONCLUSIVE else None,
@@ -47,7 +46,7 @@ def all_flips_line(pair: Pair, columns: Sequence[ColumnPair], policy: Policy) ->
     floors = [floor for _, floor in counted if floor is not None]
     floor = (sum(f for f, _ in floors), sum(n for _, n in floors)) if len(floors) == len(counted) else None
     n, lost, gained = (sum(getattr(found, name) for found, _ in counted) for name in ("n", "lost", "gained"))
-    excess = flip_excess(lost + gained, n, floor, policy.accuracy.flip_floor)
+    excess = flip_test(lost, gained, n, floor, policy.accuracy.flip_floor)
     yield flip_line(pair, "all columns", "flips of all columns", _flips(n, lost, gained, None, excess), policy)
 
 
@@ -56,7 +55,7 @@ def column_flips(found: ColumnPair, policy: Policy) -> Flips | None:
     d = found.delta
     if d.lost is None or d.gained is None:
         return None
-    excess = flip_excess(d.lost + d.gained, d.n, found.floor, policy.accuracy.flip_floor)
+    excess = flip_test(d.lost, d.gained, d.n, found.floor, policy.accuracy.flip_floor)
     return _flips(d.n, d.lost, d.gained, d.mcnemar_p, excess)
 
 
@@ -89,7 +88,7 @@ def _role(pair: Pair) -> Role:
     return "guard" if pair.role == "primary" else pair.role
 
 
-def _flips(n: int, lost: int, gained: int, p: float | None, excess: FlipExcess) -> Flips:
+def _flips(n: int, lost: int, gained: int, p: float | None, excess: FlipExcess | NetLoss) -> Flips:
     floor = excess.floor
     return Flips(
         n=n, lost=lost, gained=gained, mcnemar_p=p,

@@ -82,7 +82,9 @@ class Flips(Record):
     mcnemar_p: float | None = Field(None, description="exact two-sided p that flips fall either way alike")
     floor_flips: int | None = Field(None, description="flips between two answers of one engine; None: not measured")
     floor_n: int | None = Field(None, description="items answered twice; None: not measured")
-    floor_rate: float = Field(description="flip rate that counts as noise: measured, else the policy's")
+    floor_rate: float | None = Field(
+        None, description="flip rate that counts as noise: measured, else the policy's; None: unknown"
+    )
 
 
 class Line(Record):
@@ -91,7 +93,8 @@ class Line(Record):
     `effect` is candidate − reference, share of one (`scale` difference), or candidate / reference (`scale` ratio).
     The bounds and `limit` are on the same scale, so that a picture of them shows the verdict: "not worse than the
     margin" is PASS when the bounds lie whole on the good side of `limit`, FAIL when on the bad side and the
-    corrected p agrees. Flips FAIL when they are more than noise (bounds above 0) and the effect is beyond `limit`.
+    corrected p agrees. Flips FAIL when they are more than noise (corrected p) and the effect is beyond `limit`; where
+    noise was not measured the effect is the net loss, and noise loses and gains alike.
     """
 
     line_id: str = Field(description="stable name, e.g. accuracy/gsm8k/score/swiftkv/baseline run")

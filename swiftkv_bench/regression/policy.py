@@ -28,8 +28,10 @@ class AccuracyPolicy(Record):
     columns: dict[str, Share] = Field({}, description="column key -> its margin, before `margin`")
     macro_margin: Share | None = Field(None, description="of the columns' average; None: the suite's own")
     flip_margin: Share = Field(0.01, description="flips above the noise floor that are tolerated, share of items")
-    flip_floor: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.01, description="flip rate taken for noise where no A/A answers (--repeat-baseline) were recorded"
+    flip_floor: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="flip rate of an unchanged engine, where no A/A answers (--repeat-baseline) were recorded; None: "
+        "unknown, so that only the direction of flips counts",
     )
     unanswered_margin: Share = Field(
         0.02, description="largest tolerated rise of unparsed and of unfinished answers, share of items"

@@ -31,16 +31,28 @@ def test_a_run_against_itself_passes(tmp_path: Path) -> None:
 
 
 def test_issue_217_fails_on_the_flips_of_the_column(tmp_path: Path) -> None:
-    # 79.6 to 74.9 % of 200 items is 159 to 150 right: no two-sided 3-point margin sees it, the flips do.
-    before = answered(tmp_path / "a", SAME)
+    # 79.6 to 74.9 % of 200 items is 159 to 150 right: a 3-point margin cannot see it, the flips do.
+    before = answered(tmp_path / "a", {**SAME, ("gsm8k", "baseline", 1): RIGHT})
     after = answered(tmp_path / "b", _with(flipped(RIGHT, lost=12, gained=3)))
     found = compared(before, after)
     assert found.verdicts.overall is Verdict.FAIL
     assert [one.line_id for one in found.failed] == [FLIPS]
     flips = line(found, FLIPS).flips
     assert flips is not None
-    assert (flips.lost, flips.gained, flips.n) == (12, 3, N)
+    assert (flips.lost, flips.gained, flips.n, flips.floor_flips) == (12, 3, N, 0)
     assert line(found, SCORE).verdict is Verdict.INCONCLUSIVE
+
+
+def test_without_a_noise_floor_flips_fail_by_their_direction_alone(tmp_path: Path) -> None:
+    before = answered(tmp_path / "a", SAME)
+    one_way = compared(before, answered(tmp_path / "b", _with(flipped(RIGHT, lost=9))))
+    assert [one.line_id for one in one_way.failed] == [FLIPS]
+    assert line(one_way, FLIPS).effect == pytest.approx(0.045)
+    both_ways = compared(before, answered(tmp_path / "c", _with(flipped(RIGHT, lost=15, gained=15))))
+    assert both_ways.failed == ()
+    known = Policy.model_validate({"accuracy": {"flip_floor": 0.01}})
+    after = answered(tmp_path / "d", _with(flipped(RIGHT, lost=15, gained=15)))
+    assert [one.line_id for one in compared(before, after, known).failed] == [FLIPS]
 
 
 def test_flips_within_a_measured_noise_floor_do_not_fail(tmp_path: Path) -> None:
@@ -73,6 +85,7 @@ def test_the_arms_of_one_run_are_held_to_the_margin_and_not_to_flips(tmp_path: P
 
 def test_skipping_that_changes_answers_of_full_depth_fails(tmp_path: Path) -> None:
     scores = {**_with(flipped(RIGHT, lost=10, gained=10)), ("gsm8k", "swiftkv-full", 0): RIGHT}
+    scores = {**scores, ("gsm8k", "baseline", 1): RIGHT}
     found = compared(answered(tmp_path / "a", scores))
     assert [one.line_id for one in found.failed] == ["accuracy/gsm8k/flips/swiftkv/full depth"]
 

@@ -31,7 +31,7 @@ def test_a_file_replaces_what_it_names(tmp_path: Path) -> None:
     assert found.alpha == pytest.approx(0.01)
     assert found.performance.metrics == {"ttft_p50_s": 0.1}
     assert found.performance.objective == Objective(ttft_s=2.0, tpot_s=0.05)
-    assert found.accuracy.flip_floor == 0.01
+    assert found.accuracy.flip_floor is None
 
 
 def test_targets_can_be_taken_from_a_run() -> None:
