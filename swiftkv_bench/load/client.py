@@ -8,6 +8,7 @@ import asyncio
 import gc
 import re
 import ssl
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ class Client:
         self._pacer = Pacer(loop, self._send_due)
         self._pool = Pool(loop, job.target.address, _tls(job), self._connect)
         self._due = np.concatenate([[] if job.due_s is None else job.due_s, job.tail_s])
-        self._due_list: list[float] = []
+        self._due_list = array("d")
         self._until_s = NEVER
         self._reserve = 0
         self._sweep_s = min(1.0, job.idle_timeout_s / 4)
@@ -89,7 +90,7 @@ class Client:
     def start(self, t0_s: float) -> None:
         """Opens the window at a time on the `perf_counter` axis."""
         self._t0 = t0_s
-        self._due_list = (self._due + t0_s).tolist()
+        self._due_list = array("d", (self._due + t0_s).tobytes())
         gaps_s = np.diff(self._due)
         typical_s = float(np.median(gaps_s)) if len(gaps_s) else 0.0
         self._reserve = 0 if typical_s == 0 else min(_RESERVE_MOST, 2 + int(_RESERVE_S / typical_s))
