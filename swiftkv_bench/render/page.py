@@ -9,6 +9,7 @@ from typing import Any
 from swiftkv_bench.metrics import DEFINITIONS
 from swiftkv_bench.render.cells import TableView
 from swiftkv_bench.render.drawing import COLOUR, FIRST, GRID, INK, PAPER, QUIET, Figure
+from swiftkv_bench.render.several import kind
 
 WIDE = 680
 """Pixels from which a figure takes the page's whole width."""
@@ -140,4 +141,4 @@ def page_table(view: TableView) -> PageTable:
 
 def page_tables(views: Sequence[TableView], keys: Sequence[str]) -> list[PageTable]:
     """The tables of these keys, in their own order."""
-    return [page_table(view) for view in views if view.key in keys]
+    return [page_table(view) for view in views if kind(view.key) in keys]

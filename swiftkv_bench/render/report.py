@@ -17,6 +17,7 @@ from swiftkv_bench.render.markdown import markdown
 from swiftkv_bench.render.page import TERMS, page_table, page_tables, picture, render
 from swiftkv_bench.render.provenance import commands, provenance
 from swiftkv_bench.render.publication import comma_separated, latex
+from swiftkv_bench.render.several import kind
 from swiftkv_bench.render.summary import compared, models, statements, title
 from swiftkv_bench.render.tables import tables
 
@@ -64,11 +65,11 @@ def html(analysis: Analysis, drawn: Sequence[Figure]) -> str:
         compared=compared(analysis),
         statements=statements(analysis),
         quality={
-            "figures": [f for f in pictures if f.name in _FIGURES_OF_QUALITY],
+            "figures": [f for f in pictures if kind(f.name) in _FIGURES_OF_QUALITY],
             "tables": page_tables(views, _QUALITY),
         },
         load={
-            "figures": [f for f in pictures if f.name not in _FIGURES_OF_QUALITY],
+            "figures": [f for f in pictures if kind(f.name) not in _FIGURES_OF_QUALITY],
             "tables": page_tables(views, _LOAD),
         },
         findings=grouped_findings(analysis),

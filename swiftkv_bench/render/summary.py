@@ -1,7 +1,7 @@
 """What a reader must know first: what was compared, is it faster, does quality hold, can the figures be trusted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from swiftkv_bench import units
@@ -9,6 +9,7 @@ from swiftkv_bench.analysis.values import METRICS, AccuracyAnalysis, Analysis, C
 from swiftkv_bench.checks import Finding
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.findings import grouped_findings
+from swiftkv_bench.render.several import Part, told_apart
 from swiftkv_bench.stats.verdicts import Verdict
 
 Tone = Literal["good", "bad", "open"]
@@ -55,8 +56,13 @@ class Statement:
 
 def statements(analysis: Analysis) -> tuple[Statement, ...]:
     """Speed, quality, trust; a question without data is left out."""
-    found = [_speed(perf) for perf in analysis.perf] + [_quality(part, analysis.findings) for part in analysis.accuracy]
-    return (*found, _trust(analysis))
+    speed = [_told_apart(_speed(part), part, analysis.perf) for part in analysis.perf]
+    quality = [_told_apart(_quality(part, analysis.findings), part, analysis.accuracy) for part in analysis.accuracy]
+    return (*speed, *quality, _trust(analysis))
+
+
+def _told_apart(found: Statement, part: Part, parts: Sequence[Part]) -> Statement:
+    return replace(found, question=told_apart(found.question, part, parts))
 
 
 def _speed(perf: PerfAnalysis) -> Statement:

@@ -10,6 +10,7 @@ from swiftkv_bench.render.cells import Cell, TableView
 from swiftkv_bench.render.findings import grouped_findings, shortened
 from swiftkv_bench.render.load_tables import bound_table, detail_table, limit_table, load_table
 from swiftkv_bench.render.machine_table import machine_table
+from swiftkv_bench.render.several import kind, tables_apart
 from swiftkv_bench.render.summary import Statement, compared, statements, title
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 
 def tables(analysis: Analysis) -> tuple[TableView, ...]:
     """Every table of an analysis, in order of reading."""
-    found: list[TableView | None] = []
+    found: list[TableView] = []
     for perf in analysis.perf:
         if perf.points:
-            found += [load_table(perf), limit_table(perf), bound_table(perf), machine_table(perf), detail_table(perf)]
-    for accuracy in analysis.accuracy:
-        found += [accuracy_table(accuracy), origin_table(accuracy), answers_table(accuracy), statistics_table(accuracy)]
-    return tuple(t for t in found if t is not None)
+            views = [load_table(perf), limit_table(perf), bound_table(perf), machine_table(perf), detail_table(perf)]
+            found += tables_apart(views, perf, analysis.perf)
+    for part in analysis.accuracy:
+        views = [accuracy_table(part), origin_table(part), answers_table(part), statistics_table(part)]
+        found += tables_apart(views, part, analysis.accuracy)
+    return tuple(found)
 
 
 STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
@@ -43,7 +46,7 @@ def terminal(analysis: Analysis, console: "Console") -> None:
     console.print()
     console.print(answers(statements(analysis)))
     for view in tables(analysis):
-        if view.key in _TERMINAL:
+        if kind(view.key) in _TERMINAL:
             console.print(rich_table(view))
             console.print(Padding(Text(view.note, style="dim"), (0, 0, 1, 1)))
     found = grouped_findings(analysis)

@@ -159,3 +159,11 @@ def test_prompts_are_put_together_from_the_beginning_a_task_shares(analysis: Ana
 )
 def test_the_question_is_what_tells_prompts_apart(prompt: str, expected: str) -> None:
     assert question(prompt) == expected
+
+
+def test_a_report_of_two_like_runs_has_files_and_ids_of_its_own_for_each(analysis: Analysis, tmp_path: Path) -> None:
+    both = replace(analysis, perf=(*analysis.perf, replace(analysis.perf[0], run_id="second")), accuracy=())
+    written = write_report(both, tmp_path)
+    assert len(written) == len(set(written)) == len([p for p in tmp_path.rglob("*") if p.is_file()])
+    ids = [a["id"] for _, a in ParsedPage((tmp_path / "report.html").read_text(encoding="utf-8")).elements if "id" in a]
+    assert len(ids) == len(set(ids))

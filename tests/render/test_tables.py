@@ -100,3 +100,15 @@ def test_findings_alike_are_told_once_with_their_places(analysis: Analysis) -> N
 )
 def test_markdown_text_stays_text(text: str, escaped: str) -> None:
     assert escape(text) == escaped
+
+
+def test_several_runs_of_a_kind_are_told_apart(analysis: Analysis) -> None:
+    second = replace(analysis.perf[0], run_id="second")
+    both = replace(analysis, perf=(*analysis.perf, second))
+    views = {view.key: view.title for view in tables(both)}
+    assert views["load"] == "Speed under load (synthetic-load)"
+    assert views["load-2"] == "Speed under load (second)"
+    assert len(views) == len(tables(both))
+    questions = [s.question for s in statements(both)]
+    assert questions[:2] == ["Is it faster here? (synthetic-load)", "Is it faster here? (second)"]
+    assert _terminal(both, 140).count("Speed under load (") == 2

@@ -21,12 +21,16 @@ from swiftkv_bench.render.figures.latency import latency
 from swiftkv_bench.render.figures.objective import objective
 from swiftkv_bench.render.figures.requests import requests
 from swiftkv_bench.render.figures.throughput import throughput
+from swiftkv_bench.render.several import figures_apart
 
 _OF_LOAD = (throughput, gain, latency, objective, first_token, requests)
 
 
 def figures(analysis: Analysis, formats: Sequence[str] = ("svg", "png")) -> tuple[Figure, ...]:
     """Every figure that the analysis has data for, in order of reading."""
-    drawn = [draw(perf, formats) for perf in analysis.perf for draw in _OF_LOAD]
-    drawn += [accuracy(part, formats) for part in analysis.accuracy]
-    return tuple(figure for figure in drawn if figure is not None)
+    found: list[Figure] = []
+    for perf in analysis.perf:
+        found += figures_apart((draw(perf, formats) for draw in _OF_LOAD), perf, analysis.perf)
+    for part in analysis.accuracy:
+        found += figures_apart([accuracy(part, formats)], part, analysis.accuracy)
+    return tuple(found)
