@@ -119,12 +119,13 @@ def corrected(lines: Sequence[Line], policy: Policy) -> tuple[list[Line], int]:
 
 
 def _controlled(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> list[Line]:
-    """A FAIL under load is undecided where the original model on the same engine got as much worse."""
+    """A FAIL under load is undecided where the original model on the same engine got worse too, unless by far less."""
     moved = _control(lines, baseline, candidate)
     out = []
     for line in lines:
         control = moved.get((line.metric, line.where))
-        if line.verdict is Verdict.FAIL and line.candidate_arm != "baseline" and control is not None:
+        alike = control is not None and line.candidate_arm != "baseline" and not _beyond(line, control)
+        if line.verdict is Verdict.FAIL and control is not None and alike:
             reason = (
                 f"the baseline arm, whose engine did not change, moved by {_percent(control)} as well: the machine "
                 "changed; repeat both runs side by side"
@@ -132,6 +133,15 @@ def _controlled(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) 
             line = line.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "reason": reason})
         out.append(line)
     return out
+
+
+def _beyond(line: Line, control: Line) -> bool:
+    """Worse than the margin even if the machine took the most that the control's bounds allow."""
+    if line.bounds is None or control.bounds is None:
+        return False
+    if line.worse == "higher":
+        return line.bounds.low / control.bounds.high > line.limit
+    return line.bounds.high / control.bounds.low < line.limit
 
 
 def _control(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> dict[tuple[str, str], Line]:

@@ -117,6 +117,14 @@ def test_what_moved_the_unchanged_baseline_arm_alike_is_no_regression(tmp_path: 
     assert any(note.code == "control-moved" for note in found.notes)
 
 
+def test_what_moved_far_more_than_the_unchanged_baseline_arm_fails(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE})
+    after = loaded(tmp_path / "b", {"baseline": SLOW, "swiftkv": [t * 1.3 for t in BASE]})
+    found = compared(before, after)
+    assert {(one.metric, one.candidate_arm) for one in found.failed} == {("ttft_mean_s", "swiftkv")}
+    assert any(note.code == "control-moved" for note in found.notes)
+
+
 def test_a_new_engine_version_that_slows_both_arms_fails(tmp_path: Path) -> None:
     before = loaded(tmp_path / "a", {"baseline": BASE, "swiftkv": BASE}, packages={"vllm": "0.32.0"})
     after = loaded(tmp_path / "b", {"baseline": SLOW, "swiftkv": SLOW}, packages={"vllm": "0.33.0"})
