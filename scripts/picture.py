@@ -1,6 +1,6 @@
 """Takes the picture of a report page's beginning, as in docs/images: `python scripts/picture.py PAGE OUT.png`.
 
-Needs Chromium; a palette of 128 colours keeps the file small where Pillow is there (matplotlib brings it).
+Needs Chromium.
 """
 
 import shutil
@@ -26,9 +26,6 @@ def main(page: Path, out: Path) -> int:
             page.resolve().as_uri(),
         ]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True, timeout=120)
-    from PIL import Image
-
-    Image.open(out).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(out, optimize=True)
     print(f"{out}: {out.stat().st_size:,} bytes")
     return 0
 
