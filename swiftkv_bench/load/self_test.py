@@ -113,7 +113,7 @@ def token_lag_s(run: TrialRun, itl_s: float, ttft_s: float = TTFT_S) -> Float:
 
 def sentence(found: SelfTest) -> str:
     """The outcome in one sentence, with what to do about it."""
-    load = f"{found.rate:g} requests/s of {found.output_tokens} tokens"
+    load = f"{found.rate:.3g} requests/s of {found.output_tokens} tokens"
     if found.verdict == "holds":
         lag = units.duration(found.token_lag_p99_s)
         return f"the client holds {load}: 99 % of tokens are stamped within {lag} of the truth"

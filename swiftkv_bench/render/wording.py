@@ -55,7 +55,8 @@ def gain_interval(value: Gain | None) -> str:
     """`[1.78, 1.86]`; empty when there is none."""
     if value is None or value.interval is None:
         return ""
-    return f"[{value.interval.low:.2f}, {value.interval.high:.2f}]"
+    low, high = value.interval.low, value.interval.high
+    return f"[{'< 0.01' if low < 0.01 else f'{low:.2f}'}, {'> 100' if high > 100 else f'{high:.2f}'}]"
 
 
 def figure(key: str, value: float | None) -> str:

@@ -46,6 +46,9 @@ def throughput(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ax.grid(visible=False, axis="x")
         ax.yaxis.set_major_formatter(short_count)
         ax.margins(y=0.14)
+        values = [e.value for p in points for arm in p.arms if (e := estimate_of(p, arm, _KEY)) is not None]
+        if values:
+            ax.set_ylim(0, min(ax.get_ylim()[1], 2.2 * max(values)))
         legend(canvas, ax)
         hollow = " Hollow bars are not compared." if any(not a.valid for p in points for a in p.arms.values()) else ""
         dotted = " Dotted: baseline × the largest gain that arithmetic allows." if bounded else ""
@@ -96,6 +99,7 @@ def _gains(ax: "Axes", points: Sequence[PointResult]) -> None:
         if swift is None or _KEY not in p.gains:
             continue
         at = x + (arms.index("swiftkv") - (len(arms) - 1) / 2) * _GROUP / len(arms)
-        ax.annotate(units.ratio(p.gains[_KEY].value), (at, top_of(swift)), xytext=(0, 4), ha="center",
-                    textcoords="offset points", fontweight="bold",
-                    bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.8})  # fmt: skip
+        place = (at, min(top_of(swift), 2 * swift.value))
+        box = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.8}
+        ax.annotate(units.ratio(p.gains[_KEY].value), place, xytext=(0, 4), ha="center", fontweight="bold", bbox=box,
+                    textcoords="offset points")  # fmt: skip
