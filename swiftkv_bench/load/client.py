@@ -19,7 +19,7 @@ import numpy as np
 from swiftkv_bench.load.connection import Connection, Exchange, Pool
 from swiftkv_bench.load.job import Job, Slice
 from swiftkv_bench.load.pacer import NEVER, Pacer
-from swiftkv_bench.load.rows import EndedAs, Row, Rows
+from swiftkv_bench.load.rows import EndedAs, Rows
 from swiftkv_bench.schema.requests import RequestStatus
 
 _INLINE_SHAPES = 10
@@ -221,8 +221,8 @@ class Client:
     def _record(self, exchange: Exchange, ended_as: EndedAs, end_s: float, *, closed: bool) -> None:
         if exchange.index >= self._measured:
             return
-        row = Row(exchange.scheduled_s, exchange.sent_s, end_s)
-        self._rows.add(exchange.index, row, exchange.reply(closed=closed), ended_as, _INLINE_SHAPES)
+        times_s = (exchange.scheduled_s, exchange.sent_s, end_s)
+        self._rows.add(exchange.index, times_s, exchange.reply(closed=closed), ended_as, _INLINE_SHAPES)
 
     def _check_drained(self) -> None:
         if self._is_drained or not self._open or (self._job.due_s is None and self._active):
