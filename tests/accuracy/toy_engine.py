@@ -51,6 +51,7 @@ class ToyEngine:
         masked: `allowed_token_ids` reports probabilities after masking.
         dies_after: answers this many requests, then closes its socket; None never.
         holds_after: answers this many requests and lets later ones wait until `release` is set; None never.
+        counts: which requests `holds_after` is about.
         refuses: answers HTTP 400 with this message.
         paths: paths of the requests, as they came.
         hangs_up: closes a connection after its answer without saying so, as servers do after seconds of silence.
@@ -61,6 +62,7 @@ class ToyEngine:
         reply: text of a generation, from its prompt.
         requests: bodies answered so far.
         max_model_len: context length it claims, tokens.
+        admitted: requests that `holds_after` is about and that were not held.
     """
 
     ways: frozenset[str] = ALL_WAYS
@@ -68,6 +70,7 @@ class ToyEngine:
     masked: bool = False
     dies_after: int | None = None
     holds_after: int | None = None
+    counts: Callable[[dict[str, Any]], bool] = lambda _: True
     release: threading.Event = field(default_factory=threading.Event)
     holding: threading.Event = field(default_factory=threading.Event)
     reply: Callable[[list[int]], str] = lambda prompt: f"The best answer is {'ABCD'[sum(prompt) % 4]}."
@@ -80,6 +83,7 @@ class ToyEngine:
     authorization: list[str | None] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     max_model_len: int = 16384
+    admitted: int = 0
 
     def __enter__(self) -> Self:
         engine = self
@@ -100,7 +104,11 @@ class ToyEngine:
                 engine.authorization.append(self.headers["Authorization"])
                 engine.paths.append(self.path)
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if engine.holds_after is not None and len(engine.requests) >= engine.holds_after:
+                with engine._lock:
+                    held = engine.holds_after is not None and engine.counts(body)
+                    held = held and engine.admitted >= (engine.holds_after or 0)
+                    engine.admitted += engine.counts(body) and not held
+                if held:
                     engine.holding.set()
                     engine.release.wait()
                     if _gone(self.connection):
