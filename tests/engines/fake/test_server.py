@@ -82,7 +82,7 @@ def test_a_client_that_leaves_frees_its_place(writer: str) -> None:
 
 @pytest.mark.parametrize("writer", ["auto", "python"])
 def test_requests_without_a_place_wait_and_the_engine_tells_how_long(writer: str) -> None:
-    arguments = ("--writer", writer, "--max-num-seqs", 1, "--ttft", 0.05, "--itl", 0.01)
+    arguments = ("--writer", writer, "--max-num-seqs", 1, "--ttft", 0.2, "--itl", 0.01)
     with fake_engine(*arguments) as url:
         threads = [threading.Thread(target=post, args=(url, STREAMED)) for _ in range(4)]
         for thread in threads:
@@ -92,9 +92,9 @@ def test_requests_without_a_place_wait_and_the_engine_tells_how_long(writer: str
         label = '{engine="0",model_name="fake"}'
         found = counters(url)
     assert found[f"vllm:request_queue_time_seconds_count{label}"] == 4
-    # The k-th waits for k - 1 others of 0.09 s each.
-    assert found[f"vllm:request_queue_time_seconds_sum{label}"] > 0.4
-    assert found[f"vllm:request_prefill_time_seconds_sum{label}"] == pytest.approx(4 * 0.05)
+    # The k-th waits for k - 1 others of 0.24 s each: 1.44 s in all, less what the threads started apart.
+    assert found[f"vllm:request_queue_time_seconds_sum{label}"] > 0.7
+    assert found[f"vllm:request_prefill_time_seconds_sum{label}"] == pytest.approx(4 * 0.2)
     assert found[f"vllm:request_decode_time_seconds_sum{label}"] == pytest.approx(4 * 0.04)
     assert found[f"vllm:generation_tokens_total{label}"] == 20
     assert found[f"vllm:prompt_tokens_total{label}"] == 12
