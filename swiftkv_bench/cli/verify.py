@@ -89,8 +89,9 @@ def _weights(run: "Run", spec: "EngineSpec", model: str | None, device: str, dty
     """
     from swiftkv_bench.accuracy.verify import Weights
     from swiftkv_bench.errors import InputError
+    from swiftkv_bench.schema.engine import UNNAMED
 
-    if spec.kind == "fake" or (spec.kind == "url" and model is None and spec.model == spec.tokenizer):
+    if spec.kind == "fake" or (spec.kind == "url" and model is None and spec.model == UNNAMED):
         raise InputError(f"the run does not say which weights served {spec.arm}; name them with --arm and --model")
     info = next((info for info in run.manifest.engine_info if info.arm == spec.arm), None)
     served = str(spec.args.get("dtype", "auto"))

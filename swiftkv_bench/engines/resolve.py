@@ -12,7 +12,7 @@ from swiftkv_bench.engines.models import resolve
 from swiftkv_bench.engines.process import check_port_free
 from swiftkv_bench.engines.vllm_server import vllm_server, with_mode
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.schema.engine import Arm, EngineSpec, ModelSource, OptionValue, Profile
+from swiftkv_bench.schema.engine import UNNAMED, Arm, EngineSpec, ModelSource, OptionValue, Profile
 
 MODES: Mapping[Arm, str] = {"swiftkv": "skip", "swiftkv-full": "full"}
 """Mode of the plug-in for each SwiftKV arm."""
@@ -153,7 +153,7 @@ def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOpti
     return EngineSpec(
         arm=arm,
         kind="url",
-        model=name or tokenizer,
+        model=name or UNNAMED,
         tokenizer=tokenizer,
         url=side.url,
         max_model_len=options.max_model_len or profile.max_model_len,

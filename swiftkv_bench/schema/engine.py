@@ -73,12 +73,16 @@ class Profile(Record):
     perf: PerfDefaults = Field(PerfDefaults(), description="default load points")
 
 
+UNNAMED = "unnamed model"
+"""Model of an attached server whose weights nobody named: what it serves is not known, only its tokenizer is."""
+
+
 class EngineSpec(Record):
     """One arm's engine, fully resolved: what is started or attached to."""
 
     arm: Arm = Field(description="role in the comparison")
     kind: Literal["vllm", "url", "fake"] = Field(description="own vLLM process, a given server, the fake engine")
-    model: str = Field(description="Hugging Face id or folder as given to the engine")
+    model: str = Field(description="Hugging Face id or folder as given to the engine, or `UNNAMED`")
     revision: str | None = Field(None, description="Hugging Face revision")
     model_config_hash: str | None = Field(
         None,

@@ -69,10 +69,12 @@ class Player(Generic[Key]):
         self._keys[track] = key
         return True
 
-    def drop(self, key: Key) -> None:
-        """Ends a track early; it is still reported as finished."""
-        if key in self._tracks:
-            self._library.track_drop(self._tracks[key])
+    def drop(self, key: Key) -> bool:
+        """Ends a track early; False when there is none. It is still reported as finished, and as whole if it was."""
+        if key not in self._tracks:
+            return False
+        self._library.track_drop(self._tracks[key])
+        return True
 
     def lateness(self) -> Lateness:
         """Of all writes so far."""

@@ -82,13 +82,12 @@ class Scheduler:
         """Ends a response whose client has gone."""
         if not run.alive:
             return
-        run.alive = False
         if run in self._queue:
+            run.alive = False
             self._queue.remove(run)
-            return
-        if self._player is not None:
-            self._player.drop(run)
-        self._release()
+        elif self._player is None or not self._player.drop(run):
+            self._abandon(run)
+        # Else the player tells whether all of it had been written before the client left.
 
     def close(self) -> None:
         """Stops."""
@@ -111,9 +110,14 @@ class Scheduler:
         self._arm()
 
     def _played(self, run: Run, whole: bool) -> None:
-        # A broken socket is reported by its connection as well.
-        if run.alive and whole:
+        if whole:
             self._end(run)
+        else:
+            self._abandon(run)
+
+    def _abandon(self, run: Run) -> None:
+        run.alive = False
+        self._release()
 
     def _end(self, run: Run) -> None:
         run.alive = False

@@ -91,6 +91,10 @@ def test_requests_without_a_place_wait_and_the_engine_tells_how_long(writer: str
             thread.join()
         label = '{engine="0",model_name="fake"}'
         found = counters(url)
+        # A request counts a moment after its last byte.
+        until_s = time.monotonic() + 10
+        while found[f"vllm:num_requests_running{label}"] and time.monotonic() < until_s:
+            found = counters(url)
     assert found[f"vllm:request_queue_time_seconds_count{label}"] == 4
     # The k-th waits for k - 1 others of 0.24 s each: 1.44 s in all, less what the threads started apart.
     assert found[f"vllm:request_queue_time_seconds_sum{label}"] > 0.7
