@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from swiftkv_bench import notation, plan, provenance
 from swiftkv_bench.accuracy import suites
 from swiftkv_bench.accuracy.run import Prepared
+from swiftkv_bench.engines.fleet import must_start_one_by_one
 from swiftkv_bench.engines.profiles import WITH_GPU, WITHOUT_GPU, load_profile
 from swiftkv_bench.engines.resolve import EngineConfig, EngineOptions, resolve_engines
 from swiftkv_bench.errors import InputError
@@ -70,6 +71,11 @@ class RunRequest:
     """Latency targets of goodput as typed; None counts none."""
     budget_s: float | None = None
     """Seconds from the start of the run after which no further trial is begun; None has no limit."""
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether engines that are up at once start one after the other."""
+        return must_start_one_by_one(self.engines, shared_accelerator=bool(provenance.accelerators()))
 
 
 def choose_profile(name: str | None) -> tuple[Profile, str]:

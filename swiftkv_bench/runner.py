@@ -75,7 +75,7 @@ class _Execution:
             request.budget_s,
             speed_of(request.profile, provenance.accelerators()),
             together=request.together,
-            one_by_one=bool(provenance.accelerators()),
+            one_by_one=request.one_by_one,
         )
         self.gpus: Gpus | None = None
         self.failed_trials = 0
@@ -101,7 +101,7 @@ class _Execution:
             self._build,
             together=request.together,
             observer=self.observer,
-            shared_accelerator=bool(provenance.accelerators()),
+            one_by_one=request.one_by_one,
         ) as fleet:
             if request.accuracy is not None:
                 arms = request.accuracy.plan.arms

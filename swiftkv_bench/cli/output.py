@@ -93,8 +93,7 @@ def _accuracy_table(wanted: RunRequest) -> Table:
 
 
 def _perf_table(wanted: RunRequest, plan: PerfPlan, speed: Speed) -> Table:
-    gpus = bool(accelerators())
-    fits = fitting(plan.trials, wanted.budget_s, speed, together=wanted.together, one_by_one=gpus)
+    fits = fitting(plan.trials, wanted.budget_s, speed, together=wanted.together, one_by_one=wanted.one_by_one)
     table = Table(title="Load", title_justify="left")
     names = ["trial", "arm", "repeat", "requests", "seed"]
     names += [] if wanted.budget_s is None else [f"fits {units.duration(wanted.budget_s)}"]

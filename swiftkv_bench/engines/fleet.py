@@ -17,8 +17,7 @@ RESTARTS = 2
 class Fleet:
     """Engines by arm. With `together` all are up from the first use on; otherwise at most one is.
 
-    Engines that come up together start side by side, but one after the other on a shared accelerator: vLLM
-    sizes its K/V cache by what it sees allocated there while it starts, and would count the other's weights.
+    Engines that come up together start side by side, or with `one_by_one` each when the one before is ready.
     """
 
     def __init__(
@@ -28,12 +27,12 @@ class Fleet:
         *,
         together: bool,
         observer: Observer,
-        shared_accelerator: bool = False,
+        one_by_one: bool = False,
     ) -> None:
         self._configs = {c.spec.arm: c for c in configs}
         self._make = make
         self._together = together
-        self._apart = shared_accelerator and not all(map(_sized, configs))
+        self._one_by_one = one_by_one
         self._observer = observer
         self._running: dict[Arm, Engine] = {}
         self._info: dict[Arm, EngineInfo] = {}
@@ -110,7 +109,7 @@ class Fleet:
         self._drop(arm)
 
     def _start(self, arms: Sequence[Arm]) -> None:
-        for batch in [[arm] for arm in arms] if self._apart else [arms]:
+        for batch in [[arm] for arm in arms] if self._one_by_one else [arms]:
             for arm in batch:
                 engine = self._make(self._configs[arm])
                 self._running[arm] = engine
@@ -122,6 +121,11 @@ class Fleet:
         self._running.pop(arm).stop()
 
 
-def _sized(config: EngineConfig) -> bool:
-    """Whether the engine's K/V cache has a given size, so that it need not be measured at the start."""
-    return config.spec.kind != "vllm" or "kv-cache-memory-bytes" in config.spec.args
+def must_start_one_by_one(configs: Sequence[EngineConfig], *, shared_accelerator: bool) -> bool:
+    """Whether engines would disturb each other's start.
+
+    On a shared accelerator vLLM sizes its K/V cache by what it sees allocated there while it starts, and would count
+    another's weights, unless `kv-cache-memory-bytes` gives the size.
+    """
+    sized = (c.spec.kind != "vllm" or "kv-cache-memory-bytes" in c.spec.args for c in configs)
+    return shared_accelerator and not all(sized)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from swiftkv_bench.engines.fleet import Fleet
+from swiftkv_bench.engines.fleet import Fleet, must_start_one_by_one
 from swiftkv_bench.engines.resolve import EngineConfig
 from swiftkv_bench.observer import Observer, Silent
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
@@ -60,7 +60,7 @@ def _order(args: Mapping[str, OptionValue], *, shared_accelerator: bool, togethe
         lambda config: _Recorded(config.spec, happened),
         together=together,
         observer=Silent(),
-        shared_accelerator=shared_accelerator,
+        one_by_one=must_start_one_by_one(configs, shared_accelerator=shared_accelerator),
     ) as fleet:
         fleet.get("baseline")
         fleet.get("swiftkv")
