@@ -29,6 +29,7 @@ from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
 from swiftkv_bench.stats.verdicts import Verdict
 from swiftkv_bench.store import Run, cache_dir, open_run
 from tests.accuracy.test_scoring import QUESTIONS
+from tests.cpu_engine import ENV
 from tests.swiftkv.faults import stage_fault
 
 pytestmark = pytest.mark.vllm
@@ -37,10 +38,6 @@ CONTEXT = 8192
 ARGS: dict[str, OptionValue] = {
     "dtype": "float32", "enforce-eager": True, "max-num-seqs": 32, "max-num-batched-tokens": 2048,
     "generation-config": "vllm",
-}  # fmt: skip
-ENV = {
-    "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
 }  # fmt: skip
 COLUMNS = ("mini_arc", "mini_winogrande", "mini_truthfulqa")
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,6 +15,7 @@ from swiftkv_bench.engines.vllm_server import vllm_server
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec, OptionValue
 from swiftkv_bench.schema.manifest import Probe
+from tests.cpu_engine import ENV
 from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
 from tests.swiftkv.faults import stage_fault
 
@@ -24,10 +25,6 @@ CONTEXT = 1024
 ARGS: dict[str, OptionValue] = {
     "dtype": "float32", "enforce-eager": True, "max-num-seqs": 16, "max-num-batched-tokens": 256,
     "generation-config": "vllm",
-}  # fmt: skip
-ENV = {
-    "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
 }  # fmt: skip
 ALL = {
     "context length", "repeatable", "prefix cache", "SwiftKV mode", "skip equals full", "honest prompt logprobs",

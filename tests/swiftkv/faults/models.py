@@ -1,7 +1,7 @@
 """The wrong models. Each differs from the right one in a single decision."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,24 @@ class _UnfinishedRows(LlamaSwiftKVModel):
         return torch.where(output.isnan(), self.second_half.norm(hidden + residual), output)
 
 
+def _forget_prompt_logprobs(vllm_config: VllmConfig, when: Callable[[], bool]) -> None:
+    tracker: Any = tracker_of(vllm_config)
+    right = tracker.rows
+
+    def rows(*arguments: Any) -> Any:
+        needs_all, prompt_lens = right(*arguments)
+        return np.zeros_like(needs_all) if when() else needs_all, prompt_lens
+
+    tracker.rows = rows
+
+
 class SkipsPromptRows(LlamaSwiftKVForCausalLM):
     """Does not notice that a request wants prompt logprobs."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self.model.__class__ = _UnfinishedRows
-        tracker: Any = tracker_of(vllm_config)
-        right = tracker.rows
-
-        def careless(*arguments: Any) -> Any:
-            needs_all, prompt_lens = right(*arguments)
-            return np.zeros_like(needs_all), prompt_lens
-
-        tracker.rows = careless
+        _forget_prompt_logprobs(vllm_config, lambda: True)
 
 
 class _DroppedRow(LlamaSwiftKVModel):
@@ -119,14 +123,7 @@ class Switched(LlamaSwiftKVForCausalLM):
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         self.model.__class__ = _Switched
-        tracker: Any = tracker_of(vllm_config)
-        right = tracker.rows
-
-        def rows(*arguments: Any) -> Any:
-            needs_all, prompt_lens = right(*arguments)
-            return np.zeros_like(needs_all) if planted() == "skips_prompt_rows" else needs_all, prompt_lens
-
-        tracker.rows = rows
+        _forget_prompt_logprobs(vllm_config, lambda: planted() == "skips_prompt_rows")
 
 
 class SilentBaseline(LlamaForCausalLM):  # type: ignore[misc]
