@@ -11,7 +11,7 @@ from typing import Any
 from swiftkv_bench import integrity, provenance
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
-from swiftkv_bench.analysis.perf import outcome
+from swiftkv_bench.analysis.cells import outcome
 from swiftkv_bench.analysis.stopping import decider
 from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine

@@ -5,6 +5,7 @@ each input length's capacity, go on with the highest rate under a latency object
 the grid at shares of the capacity. Pure: the same outcomes give the same trials, so a resumed run takes the same way.
 """
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,7 @@ from swiftkv_bench import units
 from swiftkv_bench.plan import paced, plan_perf, trial_of
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import UNPACED, AutoRates, Length, PerfPlan, Point, Trial
-from swiftkv_bench.stats.ratios import paired_ratio
+from swiftkv_bench.stats.trials import paired_log_ratio
 
 LEAST_PAIRS = 3
 """Pairs of trials before a point may stop early: the interval of two is an accident of two numbers."""
@@ -92,12 +93,9 @@ def _known(point: Point, trials: Sequence[Trial], seen: Outcomes, stop_within: f
     pairs = [(v["swiftkv"], v["baseline"]) for v in by_repeat.values() if {"swiftkv", "baseline"} <= v.keys()]
     if len(pairs) < LEAST_PAIRS:
         return False
-    found = paired_ratio([c for c, _ in pairs], [r for _, r in pairs])
-    return (
-        found is not None
-        and found.interval is not None
-        and max(found.interval.high / found.value, found.value / found.interval.low) <= 1 + stop_within
-    )
+    found = paired_log_ratio([c for c, _ in pairs], [r for _, r in pairs])
+    interval = None if found is None else found.interval()
+    return interval is not None and math.sqrt(interval.high / interval.low) <= 1 + stop_within
 
 
 def _automatic(auto: AutoRates, seed: int, stop_within: float | None) -> Stages:

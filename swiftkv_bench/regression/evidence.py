@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from swiftkv_bench import integrity
 from swiftkv_bench.accuracy.records import read_statuses
-from swiftkv_bench.analysis.perf import trial_figures
+from swiftkv_bench.analysis.cells import trial_figures
 from swiftkv_bench.checks import Finding, check_trial, merge
 from swiftkv_bench.metrics import Objective, server_metrics, trial_metrics
 from swiftkv_bench.notation import parse_objective

@@ -15,11 +15,10 @@ from swiftkv_bench.analysis.values import METRICS
 from swiftkv_bench.errors import IncomparableError, InputError
 from swiftkv_bench.regression.evidence import Evidence
 from swiftkv_bench.regression.keys import check_keys
-from swiftkv_bench.regression.performance import UNPACED
 from swiftkv_bench.regression.policy import Policy
 from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import Point
+from swiftkv_bench.schema.perf import UNPACED, Point
 from swiftkv_bench.stats.changes import largest_shift, steps
 from swiftkv_bench.stats.items import item_weights, score
 from swiftkv_bench.stats.verdicts import holm

@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from swiftkv_bench.analysis.values import METRICS, Metric
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.regression.claims import performance_line
@@ -14,11 +12,10 @@ from swiftkv_bench.regression.evidence import Evidence, TrialFigures
 from swiftkv_bench.regression.pairs import Pair
 from swiftkv_bench.regression.policy import Policy
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import Point
-from swiftkv_bench.stats.trials import LogRatio, mean_log, paired_log_ratio, unpaired_log_ratio
+from swiftkv_bench.schema.perf import UNPACED, Point
+from swiftkv_bench.stats.grids import grid_log_ratio, unpaired_grid_log_ratio
+from swiftkv_bench.stats.trials import LogRatio, paired_log_ratio, unpaired_log_ratio
 from swiftkv_bench.stats.verdicts import Verdict
-
-UNPACED = ("all-at-once", "closed-loop")
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def _absent(cell: Cell, metric: str) -> str:
 
 
 def _overall_line(pair: Pair, cells: Sequence[Cell], metric: Metric, margin: float, policy: Policy) -> Line:
-    """Geometric mean over the points, repeat by repeat, so that what moves a whole repeat counts once."""
+    """Geometric mean over the points; what moves a whole repeat counts once."""
     found = [cell.figures(metric.key) for cell in cells]
     paired = all(cell.paired for cell in cells)
     title = f"{metric.title}, {len(cells)} points"
@@ -157,22 +154,19 @@ def _overall_line(pair: Pair, cells: Sequence[Cell], metric: Metric, margin: flo
     if absent:
         reason = f"{absent} of {len(cells)} points have no valid figure on both sides"
         return line.model_copy(update={"reason": reason})
-    sides = [[side[i] for side in found] for i in (0, 1)]
-    if any(value <= 0 for side in sides for figures in side for value in figures.values()):
+    if any(value <= 0 for sides in found for side in sides for value in side.values()):
         return line.model_copy(update={"reason": "a figure is 0, so that there is no ratio"})
-    reference, candidate = (_by_repeat(side) for side in sides)
-    ratio: LogRatio | None
+    reference, candidate = ([_logs(sides[i]) for sides in found] for i in (0, 1))
     if paired:
-        ratio = mean_log([candidate[i] - reference[i] for i in reference if i in candidate]) if reference else None
+        both = zip(reference, candidate, strict=True)
+        ratio = grid_log_ratio([{i: c[i] - r[i] for i in r if i in c} for r, c in both])
     else:
-        ratio = unpaired_log_ratio(*([math.exp(x) for x in side.values()] for side in (candidate, reference)))
-    return _judged(line, ratio, policy, "no repeat has a figure at every point")
+        ratio = unpaired_grid_log_ratio(candidate, reference)
+    return _judged(line, ratio, policy, "at a point no repeat has a figure on both sides")
 
 
-def _by_repeat(figures: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """Repeat -> mean log over the points; only repeats that every point has."""
-    common = sorted(set.intersection(*(set(one) for one in figures)))
-    return {i: float(np.mean([math.log(one[i]) for one in figures])) for i in common}
+def _logs(figures: Mapping[int, float]) -> dict[int, float]:
+    return {repeat: math.log(value) for repeat, value in figures.items()}
 
 
 def _judged(line: Line, ratio: LogRatio | None, policy: Policy, absent: str) -> Line:

@@ -80,7 +80,7 @@ def _speed(perf: PerfAnalysis) -> Statement:
     detail = "Geometric mean of the gains over load points; above 1× SwiftKV is better."
     if not parts:
         headline = "Speed is not decided: too few repeats"
-        detail += " An interval needs two valid repeats that every load point has."
+        detail += " An interval needs two valid repeats of every load point."
     else:
         headline = ", ".join(parts)
     tone: Tone = "open" if main is None or not _clear(main) else ("good" if main.mean > 1 else "bad")
@@ -111,7 +111,9 @@ def _figure(title: str, found: Overall) -> Figure:
     notes = []
     if found.interval is not None:
         ends = f"{found.interval.low:.2f} to {found.interval.high:.2f}"
-        notes.append(f"95 % interval {ends}, {found.repeats} paired repeats")
+        fewest, most = found.repeats
+        repeats = f"{fewest} paired repeats" if fewest == most else f"{fewest} to {most} paired repeats a load point"
+        notes.append(f"95 % interval {ends}, {repeats}")
     else:
         notes.append("no interval")
     if found.points > 1:

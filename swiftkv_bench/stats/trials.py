@@ -1,4 +1,4 @@
-"""Ratio of a candidate's trials to a reference's, held against a limit: one-sided bounds and p.
+"""Ratio of a candidate's trials to a reference's: an interval, and one-sided bounds and p against a limit.
 
 Works on logs of trial means, so that a ratio and its inverse are treated alike. With three to five trials a bootstrap
 of them undercovers (it cannot leave their range) and the smallest p of a permutation test is 1/20 (three against
@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from swiftkv_bench.schema.perf import Float
+from swiftkv_bench.stats.intervals import CONFIDENCE, Interval
 from swiftkv_bench.stats.items import ALPHA, POWER
 
 
@@ -24,7 +25,7 @@ class LogRatio:
     Attributes:
         value: on the log scale; exp(value) is a ratio of geometric means.
         stderr: None with one trial on a side.
-        n: pairs, or trials of the smaller side.
+        n: pairs, or trials of the smaller side; over several load points the fewest of a point.
         df: degrees of freedom of `stderr`.
     """
 
@@ -45,6 +46,24 @@ class LogRatio:
             return None
         half = float(special.stdtrit(self.df, 1 - alpha)) * self.stderr
         return math.exp(self.value - half), math.exp(self.value + half)
+
+    def interval(self, confidence: float = CONFIDENCE) -> Interval | None:
+        """Two-sided interval of the ratio; None without a standard error."""
+        bounds = self.bounds((1 - confidence) / 2)
+        return None if bounds is None else Interval(*bounds, confidence, self.method)
+
+    @property
+    def method(self) -> str:
+        """How value and interval were made, one phrase."""
+        of = "pairs of trials" if self.paired else "trials a side, Welch"
+        if self.stderr is None:
+            return f"{self.n} {of}: no interval"
+        return f"t of the log-ratio, {self.n} {of}, {self.df:.3g} degrees of freedom"
+
+    @property
+    def p_equal(self) -> float | None:
+        """Two-sided p of "the true ratio is 1"; None without an error or without any spread."""
+        return None if not self.stderr else float(2 * special.stdtr(self.df, -abs(self.value) / self.stderr))
 
     def p_at_most(self, ratio: float) -> float | None:
         """One-sided p of "the true ratio is at most `ratio`": small means it is above; None without an error."""
@@ -84,13 +103,9 @@ def paired_log_ratio(candidate: Sequence[float], reference: Sequence[float]) -> 
     if len(candidate) != len(reference):
         raise ValueError(f"{len(candidate)} candidate trials cannot pair with {len(reference)} reference trials")
     logs = _logs(candidate, reference)
-    return None if logs is None else mean_log(logs[0] - logs[1])
-
-
-def mean_log(logs: Sequence[float] | Float) -> LogRatio:
-    """Of the log-ratios of pairs."""
-    x = np.asarray(logs, dtype=float)
-    n = len(x)
+    if logs is None:
+        return None
+    x, n = logs[0] - logs[1], len(candidate)
     stderr = float(x.std(ddof=1) / math.sqrt(n)) if n > 1 else None
     return LogRatio(float(x.mean()), _no_dust(stderr), n, n - 1.0, paired=True)
 

@@ -4,12 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from swiftkv_bench.stats.trials import LogRatio, paired_log_ratio, unpaired_log_ratio
 
 FIVE = [1.10, 1.12, 1.08, 1.11, 1.09]
 ONES = [1.0] * 5
+POSITIVE = st.floats(0.01, 100)
 
 
 def _found(ratio: LogRatio | None) -> LogRatio:
@@ -77,3 +80,34 @@ def test_trials_to_decide_give_the_power_asked_for() -> None:
 def test_sides_of_different_length_cannot_pair() -> None:
     with pytest.raises(ValueError, match="cannot pair"):
         paired_log_ratio([1.0], [1.0, 2.0])
+
+
+def test_the_interval_is_the_exponential_of_students_of_the_mean_log_ratio() -> None:
+    # log-ratios log 2, log 2, log 8 = (1, 1, 3) log 2: mean 5/3, s = 2/sqrt 3, t(2) = 4.302653
+    found = _found(paired_log_ratio([2.0, 4.0, 8.0], [1.0, 2.0, 1.0]))
+    interval = found.interval()
+    assert interval is not None
+    half = 4.302653 * (2 / math.sqrt(3)) / math.sqrt(3)
+    assert found.ratio == pytest.approx(2 ** (5 / 3))
+    assert interval.low == pytest.approx(2 ** (5 / 3 - half), rel=1e-5)
+    assert interval.high == pytest.approx(2 ** (5 / 3 + half), rel=1e-5)
+    # t = (5/3)/(2/3) = 2.5 with 2 degrees of freedom: p = 1 - t/sqrt(t^2 + 2)
+    assert found.p_equal == pytest.approx(1 - 2.5 / math.sqrt(2.5**2 + 2))
+
+
+def test_one_pair_has_no_interval_and_says_so() -> None:
+    found = _found(paired_log_ratio([3.0], [2.0]))
+    assert found.ratio == pytest.approx(1.5)
+    assert (found.interval(), found.p_equal, found.n) == (None, None, 1)
+    assert "no interval" in found.method
+
+
+@given(st.lists(st.tuples(POSITIVE, POSITIVE), min_size=2, max_size=8))
+def test_swapping_the_sides_inverts_the_ratio(pairs: list[tuple[float, float]]) -> None:
+    a, b = [x for x, _ in pairs], [y for _, y in pairs]
+    one, other = _found(paired_log_ratio(a, b)), _found(paired_log_ratio(b, a))
+    ends, inverse = one.interval(), other.interval()
+    assert ends is not None
+    assert inverse is not None
+    assert one.ratio * other.ratio == pytest.approx(1)
+    assert ends.low * inverse.high == pytest.approx(1)

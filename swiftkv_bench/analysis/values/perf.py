@@ -1,62 +1,11 @@
-"""What an analysis says: frozen values, everything a renderer prints and nothing it must compute."""
+"""What is said of a run under load: figures of an arm, gains, bounds, points, rate limits."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-from swiftkv_bench.checks import Finding
 from swiftkv_bench.metrics import Objective
-from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnState, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import Float, Point, RequestStatus
 from swiftkv_bench.stats.intervals import Interval
-from swiftkv_bench.stats.items import ItemDelta, Score
-from swiftkv_bench.stats.verdicts import NonInferiority, Verdict
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A figure of a load point.
-
-    Attributes:
-        latency: the latency it summarises, as named in `TrialMetrics.latencies`; None for rates, throughputs, energy.
-        quantile: the percentile, share of one; None for the mean, and for rates and throughputs.
-    """
-
-    key: str
-    title: str
-    unit: Literal["s", "1/s", "token/s", "J/token"]
-    better: Literal["lower", "higher"]
-    latency: str | None = None
-    quantile: float | None = None
-
-
-def _latency(name: str, title: str, *quantiles: float | None) -> Iterator[Metric]:
-    stem = name.removesuffix("_s")
-    for q in quantiles:
-        label = "mean" if q is None else f"p{q * 100:g}"
-        yield Metric(f"{stem}_{label}_s", f"{title} {label}", "s", "lower", name, q)
-
-
-METRICS: Mapping[str, Metric] = {
-    m.key: m
-    for m in (
-        *_latency("ttft_s", "TTFT", None, 0.5, 0.9, 0.95, 0.99),
-        *_latency("ttft_from_schedule_s", "TTFT from schedule", None, 0.99),
-        *_latency("tpot_s", "TPOT", None, 0.5, 0.9, 0.95, 0.99),
-        *_latency("itl_s", "ITL", 0.5, 0.95, 0.99),
-        *_latency("itl_per_token_s", "ITL per token", 0.5, 0.99),
-        *_latency("e2e_latency_s", "E2E latency", None, 0.5, 0.9, 0.99),
-        Metric("output_throughput", "Output throughput", "token/s", "higher"),
-        Metric("total_throughput", "Total throughput", "token/s", "higher"),
-        Metric("request_throughput", "Request throughput", "1/s", "higher"),
-        Metric("achieved_rate", "Achieved rate", "1/s", "higher"),
-        Metric("goodput", "Goodput", "1/s", "higher"),
-        Metric("joule_per_token", "Energy per token", "J/token", "lower"),
-    )
-}
-"""Every figure of a load point, in the order in which tables list them."""
 
 
 @dataclass(frozen=True)
@@ -221,11 +170,10 @@ class Overall:
     """Gains of one metric over all points that have one.
 
     Attributes:
-        mean: geometric mean.
+        mean: geometric mean of the points' gains.
         low, high: smallest and largest.
-        interval: 95 %, of the geometric mean over points of each repeat, t over repeats that every point has; None
-            with fewer than two of them.
-        repeats: those repeats.
+        interval: 95 %, of `mean`, with the repeat as unit of independence; None when a point has a single repeat.
+        repeats: fewest and most pairs of trials of a point.
     """
 
     mean: float
@@ -233,7 +181,7 @@ class Overall:
     high: float
     points: int
     interval: Interval | None
-    repeats: int
+    repeats: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -289,158 +237,3 @@ class PerfAnalysis:
     objective: Objective | None
     limits: tuple[RateLimits, ...] = ()
     stop_within: float | None = None
-
-
-@dataclass(frozen=True)
-class ColumnArm:
-    """One arm's answers to one column.
-
-    Attributes:
-        reason: why the column is not complete; None when it is.
-        score: None when nothing was answered.
-        truncated, unfinished, unparsed: counts of answers.
-    """
-
-    arm: Arm
-    status: ColumnState
-    reason: str | None
-    score: Score | None
-    truncated: int
-    unfinished: int
-    unparsed: int
-    methods: tuple[ScoringMethod, ...]
-
-
-ComparisonKind = Literal["total", "model", "engine", "noise"]
-"""`total`: swiftkv against baseline. `model`: swiftkv-full against baseline. `engine`: swiftkv against swiftkv-full.
-`noise`: the baseline's second answers against its first."""
-
-SIDES: Mapping[ComparisonKind, tuple[tuple[Arm, int], tuple[Arm, int]]] = {
-    "total": (("baseline", 0), ("swiftkv", 0)),
-    "model": (("baseline", 0), ("swiftkv-full", 0)),
-    "engine": (("swiftkv-full", 0), ("swiftkv", 0)),
-    "noise": (("baseline", 0), ("baseline", 1)),
-}
-"""(reference, candidate) of each kind, as (arm, repeat)."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two arms on one column, or on the macro average.
-
-    Attributes:
-        verdict: against the column's margin; None for `noise`, and for an average over columns that ended early. FAIL
-            stands after Holm's correction over the columns of its kind.
-        p_fail_holm: p of a drop beyond the margin, Holm-adjusted over the columns of its kind; None without an error.
-        excess: of `engine` where there is an A/A run: share of items whose score changes, beyond the share that
-            changes between two runs of the baseline; its verdict is part of `verdict`.
-    """
-
-    kind: ComparisonKind
-    delta: ItemDelta
-    verdict: NonInferiority | None
-    p_fail_holm: float | None = None
-    excess: NonInferiority | None = None
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published pair of rows for a column, shares of one."""
-
-    model: str
-    baseline: float
-    candidate: float
-    source: str
-    status: str
-
-
-@dataclass(frozen=True)
-class ColumnResult:
-    """One column of the accuracy table."""
-
-    column: Column
-    arms: dict[Arm, ColumnArm]
-    comparisons: dict[ComparisonKind, Comparison]
-    published: Published | None
-
-
-@dataclass(frozen=True)
-class Macro:
-    """Unweighted mean of the columns that every arm answered."""
-
-    columns: tuple[str, ...]
-    scores: dict[Arm, float]
-    comparisons: dict[ComparisonKind, Comparison]
-    published: Published | None
-
-
-@dataclass(frozen=True)
-class AnswerView:
-    """One arm's answer as the browser shows it.
-
-    Attributes:
-        text: the generated text, or the log-likelihood of every choice, one a line.
-        read: what the column's filter read from it, or the choice of the highest log-likelihood; None where that is
-            not what is scored.
-        unparsed: no answer could be read from the text.
-    """
-
-    score: float
-    text: str
-    read: str | None
-    unparsed: bool
-
-
-@dataclass(frozen=True)
-class ItemView:
-    """One item as the browser shows it: text, never markup.
-
-    Attributes:
-        prompt: without the choices, where log-likelihoods were asked.
-        answers: an arm, or a side of a comparison -> its answer.
-    """
-
-    column: str
-    task: str
-    doc_id: int
-    prompt: str | None
-    target: str
-    answers: Mapping[str, AnswerView]
-    flip: Literal["lost", "gained", "same"]
-
-
-@dataclass(frozen=True)
-class AccuracyAnalysis:
-    """The accuracy part of a run.
-
-    Attributes:
-        verdicts: over all columns and the macro average, one a kind.
-        items: every flip, then a seeded sample of the others, up to a limit; `items_total` says of how many.
-    """
-
-    run_id: str
-    plan: AccuracyPlan
-    columns: tuple[ColumnResult, ...]
-    macro: Macro | None
-    verdicts: dict[ComparisonKind, Verdict]
-    items: tuple[ItemView, ...]
-    items_total: int
-    flips_total: int
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """Where an analysis comes from."""
-
-    manifest: Manifest
-    folder: str
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """Everything there is to say of one or several runs."""
-
-    runs: tuple[RunInfo, ...]
-    accuracy: tuple[AccuracyAnalysis, ...] = ()
-    perf: tuple[PerfAnalysis, ...] = ()
-    findings: tuple[Finding, ...] = field(default=())
