@@ -2,10 +2,14 @@
 
     python benchmarks/load_client.py [--rates 40,80,120,160,200,250,300] [--clients ours,vllm] [--repeats 1]
 
-One fake engine answers every request with 256 tokens, the first 100 ms after it came, then one every 10 ms. The clients
-take turns on one processor core against that engine on another, at Poisson arrivals. Each measurement waits until both
-cores are idle and is repeated where other work took over 2 % of them meanwhile; the attempt with the least counts.
-Prints a Markdown table; `--json` keeps the figures.
+A fake engine answers every request with 256 tokens, the first 100 ms after it came, then one every 10 ms, and logs when
+it handed each to the kernel: the truth, for a client on the same clock. Error = measured - true, of first tokens and of
+gaps; how late the engine itself was stands in columns of its own. The k-th request sent is taken for the k-th read: two
+that come within the same moment may change places, which can only add to the error.
+
+The clients take turns on one processor core against an engine on another, at Poisson arrivals. Each measurement waits
+until both cores are idle and is repeated where other work took over 2 % of them meanwhile; the attempt with the least
+counts. Prints a Markdown table, of several repeats the median of each figure and its range; `--json` keeps the figures.
 """
 
 import argparse
@@ -16,15 +20,16 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from process_samples import OtherWork, Sampler, wait_until_idle, worker_of
+from process_samples import OtherWork, Sampler, read, wait_until_idle, worker_of
 from scipy import stats
 
+from swiftkv_bench.engines.fake.write_log import read_log
 from swiftkv_bench.load.driver import run_trial
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.observer import Silent
@@ -36,11 +41,6 @@ OTHER_WORK_MOST = 0.02
 IDLE_WAIT_S = 60.0
 WRITES_PER_REQUEST = TOKENS + 3
 """Tokens, usage, end marker, last chunk."""
-_COLUMNS = (
-    "client", "rate", "sent/s", "n", "TTFT error mean / p99, ms", "ITL error mean / p99, ms", "CPU-s per 1000 tokens",
-    "send error p50 / p99, ms", "KS p", "RSS start / peak, MB", "engine late mean / p99, ms",
-    "other work",
-)  # fmt: skip
 _VLLM = """
 from vllm.benchmarks import serve
 from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -61,6 +61,7 @@ class Measured:
     achieved_rate: float
     ttft_error_mean_s: float
     ttft_error_p99_s: float
+    """Of the error's size, as below."""
     itl_error_mean_s: float
     itl_error_p99_s: float
     cpu_s_per_1000_tokens: float
@@ -71,9 +72,11 @@ class Measured:
     """Of the gaps between sends against Exp(rate)."""
     rss_start_bytes: int
     rss_peak_bytes: int
+    engine_read_p99_s: float
+    """From send to the engine having read the request: its own time counts from there."""
     engine_late_p99_s: float
-    """Upper bound of the engine's own lateness for 99 % of its writes."""
     engine_late_mean_s: float
+    """The engine's writes against its plan."""
     other_work: float
     """Share of all cores that other processes used meanwhile."""
 
@@ -86,45 +89,63 @@ class Engine:
     pid: int
 
 
-def measure(client: str, rate: float, requests: int, engine: Engine, seed: int, attempts: int) -> Measured:
+def measure(client: str, rate: float, requests: int, seed: int, attempts: int) -> Measured:
     """Runs one client until nothing else ran beside it, or `attempts` times; the least disturbed."""
     found: list[Measured] = []
     while len(found) < attempts and (not found or min(m.other_work for m in found) > OTHER_WORK_MOST):
         wait_until_idle(OTHER_WORK_MOST, 1.0, IDLE_WAIT_S if attempts > 1 else 0.0)
-        found.append(_measure(client, rate, requests, engine, seed))
+        found.append(_measure(client, rate, requests, seed))
     return min(found, key=lambda m: m.other_work)
 
 
-def _measure(client: str, rate: float, requests: int, engine: Engine, seed: int) -> Measured:
-    others, url = OtherWork(engine.pid), engine.url
-    before = _lateness(url)
-    found = (_ours if client == "ours" else _vllm)(rate, requests, url, seed)
-    other_work, after = others.share(), _lateness(url)
-    writes = {bound: after[bound] - before[bound] for bound in after}
-    late_p99 = next(float(b) for b in _bounds(writes) if writes[b] >= 0.99 * writes["+Inf"])
-    sent, ttft, itl = found["sent_s"], found["ttft_s"], found["itl_s"]
+def _measure(client: str, rate: float, requests: int, seed: int) -> Measured:
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch) / "writes.jsonl"
+        with _engine(log) as engine:
+            others = OtherWork(engine.pid)
+            found = (_ours if client == "ours" else _vllm)(rate, requests, engine.url, seed)
+            other_work = others.share()
+        sent, chunks = found["sent_s"], found["chunk_s"]
+        came, written = _truth(log, sent)
+    ttft_error, itl_error = chunks[:, 0] - written[:, 0], np.diff(chunks, axis=1) - np.diff(written, axis=1)
+    plan = came[:, None] + TTFT_S + ITL_S * np.arange(TOKENS)
     late = found.get("late_s")
-    tokens = found["tokens"]
     return Measured(
         client=client,
         rate=rate,
         requests=requests,
-        failed=requests - len(ttft),
-        achieved_rate=(len(sent) - 1) / float(sent[-1] - sent[0]),
-        ttft_error_mean_s=float(ttft.mean()) - TTFT_S,
-        ttft_error_p99_s=float(np.quantile(ttft, 0.99)) - TTFT_S,
-        itl_error_mean_s=float(itl.mean()) - ITL_S,
-        itl_error_p99_s=float(np.quantile(itl, 0.99)) - ITL_S,
-        cpu_s_per_1000_tokens=1000 * float(found["cpu_s"][0] / tokens[0]),
+        failed=requests - len(sent),
+        achieved_rate=(len(sent) - 1) / float(np.ptp(sent)),
+        ttft_error_mean_s=float(ttft_error.mean()),
+        ttft_error_p99_s=_p99(np.abs(ttft_error)),
+        itl_error_mean_s=float(itl_error.mean()),
+        itl_error_p99_s=_p99(np.abs(itl_error)),
+        cpu_s_per_1000_tokens=1000 * float(found["cpu_s"][0] / found["tokens"][0]),
         send_error_p50_s=None if late is None else float(np.quantile(late, 0.5)),
-        send_error_p99_s=None if late is None else float(np.quantile(late, 0.99)),
+        send_error_p99_s=None if late is None else _p99(late),
         arrivals_ks_p=float(stats.kstest(np.diff(np.sort(sent)), stats.expon(scale=1 / rate).cdf).pvalue),
         rss_start_bytes=int(found["rss_bytes"][0]),
         rss_peak_bytes=int(found["rss_bytes"][1]),
-        engine_late_p99_s=late_p99,
-        engine_late_mean_s=(after["sum"] - before["sum"]) / writes["+Inf"],
+        engine_read_p99_s=_p99(came - sent),
+        engine_late_p99_s=_p99(written - plan),
+        engine_late_mean_s=float((written - plan).mean()),
         other_work=other_work,
     )
+
+
+def _p99(values: Float) -> float:
+    return float(np.quantile(values, 0.99))
+
+
+def _truth(log: Path, sent_s: Float) -> tuple[Float, Float]:
+    """When the engine had read each request, shape (n,), and written each of its tokens, shape (n, tokens).
+
+    Requests before the first one sent warmed up, those after the last were load around the window.
+    """
+    rows = [row for row in read_log(log) if row.read_s >= sent_s.min()][: len(sent_s)]
+    place = np.argsort(np.argsort(sent_s))
+    came, written = np.array([row.read_s for row in rows]), np.array([row.written_s[:TOKENS] for row in rows])
+    return came[place], written[place]
 
 
 class _Edges:
@@ -132,17 +153,18 @@ class _Edges:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.sampler: Sampler | None = None
+        self.rss_bytes = 0
         self.tokens = 0.0
 
     def opens(self) -> None:
         """Before the window."""
-        self.sampler = Sampler(worker_of(os.getpid(), "swiftkv_bench.load.worker"))
-        self.tokens = -_lateness(self._url)["+Inf"]
+        worker = worker_of(os.getpid(), "swiftkv_bench.load.worker")
+        self.rss_bytes = read(Path(f"/proc/{worker}")).rss_bytes
+        self.tokens = -_writes(self._url)
 
     def closes(self) -> None:
         """After the last measured response."""
-        self.tokens = (self.tokens + _lateness(self._url)["+Inf"]) * TOKENS / WRITES_PER_REQUEST
+        self.tokens = (self.tokens + _writes(self._url)) * TOKENS / WRITES_PER_REQUEST
 
 
 def _ours(rate: float, requests: int, url: str, seed: int) -> dict[str, Float]:
@@ -157,19 +179,15 @@ def _ours(rate: float, requests: int, url: str, seed: int) -> dict[str, Float]:
     edges = _Edges(url)
     run = run_trial(trial, Target(url, "fake", ((97, 123),)), Silent(), window=edges)
     table = run.table
-    ok = np.flatnonzero(table.status == STATUS.index("ok"))
-    if (np.diff(table.chunk_start)[ok] != TOKENS).any():
-        raise SystemExit("a finished request does not have 256 chunks")
-    rows = table.chunk_s[np.repeat(table.status == STATUS.index("ok"), np.diff(table.chunk_start))].reshape(-1, TOKENS)
-    samples = [] if edges.sampler is None else edges.sampler.stop()
+    if (table.status != STATUS.index("ok")).any() or (np.diff(table.chunk_start) != TOKENS).any():
+        raise SystemExit("a request failed or does not have 256 chunks")
     return {
-        "sent_s": table.sent_s,
+        "sent_s": run.start_s + table.sent_s,
         "late_s": table.sent_s - table.scheduled_s,
-        "ttft_s": rows[:, 0] - table.sent_s[ok],
-        "itl_s": np.diff(rows, axis=1).ravel(),
+        "chunk_s": run.start_s + table.chunk_s.reshape(-1, TOKENS),
         "tokens": np.array([edges.tokens]),
         "cpu_s": np.array([run.client.cpu_s]),
-        "rss_bytes": np.array([samples[0].rss_bytes, run.client.max_rss_bytes or 0]),
+        "rss_bytes": np.array([edges.rss_bytes, run.client.max_rss_bytes or 0]),
     }
 
 
@@ -191,16 +209,18 @@ def _vllm(rate: float, requests: int, url: str, seed: int) -> dict[str, Float]:
             raise SystemExit(f"vllm bench serve failed:\n{said[-2000:]}")
         found = json.loads((folder / "result.json").read_text())
     samples = sampler.stop()
-    done = [i for i, error in enumerate(found["errors"]) if not error]
+    if any(found["errors"]):
+        raise SystemExit("a request of vllm bench serve failed")
     start_s = np.array(found["start_times"])
-    end_s = max(found["start_times"][i] + found["ttfts"][i] + sum(found["itls"][i]) for i in done)
+    gaps_s = np.column_stack([found["ttfts"], [itls[: TOKENS - 1] for itls in found["itls"]]])
+    chunk_s = start_s[:, None] + np.cumsum(gaps_s, axis=1)
+    end_s = chunk_s.max()
     at_s, cpu_s = np.array([s.at_s for s in samples]), np.array([s.cpu_s for s in samples])
     rss = np.array([s.rss_bytes for s in samples])
     return {
-        "sent_s": np.sort(start_s),
-        "ttft_s": np.array([found["ttfts"][i] for i in done]),
-        "itl_s": np.concatenate([found["itls"][i] for i in done]),
-        "tokens": np.array([len(done) * TOKENS]),
+        "sent_s": start_s,
+        "chunk_s": chunk_s,
+        "tokens": np.array([chunk_s.size]),
         "cpu_s": np.diff(np.interp([start_s.min(), end_s], at_s, cpu_s)),
         "rss_bytes": np.array([np.interp(start_s.min(), at_s, rss), rss.max()]),
     }
@@ -219,45 +239,61 @@ def _write_tokenizer(folder: Path) -> None:
 
 
 @contextmanager
-def _engine() -> Iterator[Engine]:
-    command = [sys.executable, "-m", "swiftkv_bench.engines.fake", "--ttft", str(TTFT_S), "--itl", str(ITL_S)]
-    pinned = ["taskset", "-c", str(SERVER_CORE), *command]
+def _engine(log: Path) -> Iterator[Engine]:
+    command = [sys.executable, "-m", "swiftkv_bench.engines.fake", "--log", str(log)]
+    pinned = ["taskset", "-c", str(SERVER_CORE), *command, "--ttft", str(TTFT_S), "--itl", str(ITL_S)]
     with subprocess.Popen(pinned, stderr=subprocess.PIPE, text=True) as process:
         if process.stderr is None:
             raise RuntimeError("the fake engine was started without pipes")
-        line = process.stderr.readline()
-        print(line.strip(), file=sys.stderr)
         try:
-            yield Engine(re.findall(r"http://\S+", line)[0], process.pid)
+            yield Engine(re.findall(r"http://\S+", process.stderr.readline())[0], process.pid)
         finally:
             process.terminate()
-            print(process.communicate()[1].strip(), file=sys.stderr)
+            process.communicate()
 
 
-def _lateness(url: str) -> dict[str, float]:
+def _writes(url: str) -> float:
     with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
         page = answer.read().decode()
-    found = {b: float(n) for b, n in re.findall(r'^fake:lateness_seconds_bucket\{le="(.+)"\} (\S+)$', page, re.M)}
-    found["sum"] = float(re.findall(r"^fake:lateness_seconds_sum (\S+)$", page, re.M)[0])
-    return found
+    return float(re.findall(r'^fake:lateness_seconds_bucket\{le="\+Inf"\} (\S+)$', page, re.M)[0])
 
 
-def _bounds(writes: Mapping[str, float]) -> list[str]:
-    return sorted((bound for bound in writes if bound != "sum"), key=float)
+def _ms(value_s: float) -> str:
+    return f"{1000 * value_s:.2f}"
 
 
-def _row(m: Measured) -> str:
-    def ms(seconds: float | None, digits: int = 1) -> str:
-        return "–" if seconds is None else f"{1000 * seconds:.{digits}f}"
+_COLUMNS: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "ttft_error_p99_s": ("TTFT error p99, ms", _ms),
+    "itl_error_p99_s": ("ITL error p99, ms", _ms),
+    "cpu_s_per_1000_tokens": ("CPU-s per 1000 tokens", "{:.4f}".format),
+    "send_error_p50_s": ("send error p50, ms", _ms),
+    "send_error_p99_s": ("send error p99, ms", _ms),
+    "arrivals_ks_p": ("arrivals: KS p", "{:.2g}".format),
+    "rss_peak_bytes": ("resident peak, MB", lambda size: f"{size / 1e6:.0f}"),
+    "engine_read_p99_s": ("engine reads after p99, ms", _ms),
+    "engine_late_p99_s": ("engine writes late p99, ms", _ms),
+    "other_work": ("other work", "{:.0%}".format),
+}
 
-    return (
-        f"| {m.client} | {m.rate:g} | {m.achieved_rate:.1f} | {m.requests} | {ms(m.ttft_error_mean_s)} / "
-        f"{ms(m.ttft_error_p99_s)} | {ms(m.itl_error_mean_s, 2)} / {ms(m.itl_error_p99_s)} | "
-        f"{m.cpu_s_per_1000_tokens:.4f} | {ms(m.send_error_p50_s, 2)} / {ms(m.send_error_p99_s, 2)} | "
-        f"{m.arrivals_ks_p:.2g} | {m.rss_start_bytes / 1e6:.0f} / {m.rss_peak_bytes / 1e6:.0f} | "
-        f"{ms(m.engine_late_mean_s, 2)} / ≤ {ms(m.engine_late_p99_s)} | "
-        f"{m.other_work:.0%} |"
-    )
+
+def _table(found: Sequence[Measured]) -> str:
+    """Markdown; a row a client and rate: the median over its repeats, and the range where there are several."""
+    lines = [f"| client | requests/s | n | {' | '.join(title for title, _ in _COLUMNS.values())} |"]
+    lines.append("|---" * (len(_COLUMNS) + 3) + "|")
+    for client, rate in dict.fromkeys((m.client, m.rate) for m in found):
+        of = [m for m in found if (m.client, m.rate) == (client, rate)]
+        cells = [_cell([getattr(m, name) for m in of], show) for name, (_, show) in _COLUMNS.items()]
+        n = f"{len(of)} × {of[0].requests}" if len(of) > 1 else str(of[0].requests)
+        lines.append(f"| {client} | {rate:g} | {n} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(values: Sequence[float | None], show: Callable[[float], str]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    middle = show(float(np.median(known)))
+    return middle if len(known) == 1 else f"{middle} ({show(min(known))} … {show(max(known))})"
 
 
 def main() -> None:
@@ -272,16 +308,15 @@ def main() -> None:
     given = parser.parse_args()
     os.sched_setaffinity(0, {CLIENT_CORE})
     found = []
-    with _engine() as engine:
-        print(f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|", flush=True)
-        for repeat in range(given.repeats):
-            for rate in map(float, given.rates.split(",")):
-                for client in given.clients.split(","):
-                    n = max(700, round(rate * given.seconds))
-                    found.append(measure(client, rate, n, engine, 1000 * repeat + round(rate), given.attempts))
-                    print(_row(found[-1]), flush=True)
-    if given.json is not None:
-        given.json.write_text(json.dumps([asdict(m) for m in found], indent=1))
+    for repeat in range(given.repeats):
+        for rate in map(float, given.rates.split(",")):
+            for client in given.clients.split(","):
+                n = max(700, round(rate * given.seconds))
+                found.append(measure(client, rate, n, 1000 * repeat + round(rate), given.attempts))
+                print(f"{client} {rate:g}/s: {asdict(found[-1])}", file=sys.stderr, flush=True)
+                if given.json is not None:
+                    given.json.write_text(json.dumps([asdict(m) for m in found], indent=1))
+    print(_table(found))
 
 
 if __name__ == "__main__":

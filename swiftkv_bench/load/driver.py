@@ -49,6 +49,8 @@ class TrialRun(NamedTuple):
     total_s: float
     """From the start of the window to the end of the last measured response."""
     started_utc: str
+    start_s: float
+    """The start of the window on the `perf_counter` axis."""
 
 
 class TrialInterruptedError(KeyboardInterrupt):
@@ -110,7 +112,8 @@ def run_trial(
         if window is not None:
             window.opens()
         started_utc = datetime.now(UTC).isoformat(timespec="milliseconds")
-        workers.tell("go", perf_counter() + _LEAD_S)
+        start_s = perf_counter() + _LEAD_S
+        workers.tell("go", start_s)
         interrupted = False
         try:
             total = None if trial.point.requests is None and load.due_s is None else len(load.prompts)
@@ -121,7 +124,7 @@ def run_trial(
             interrupted = True
         workers.tell("cancel" if interrupted else "stop", 0.0)
         slices = workers.wait("slice", lambda _: None)
-    run = _finish(trial.point, load, slices, started_utc)
+    run = _finish(trial.point, load, slices, (started_utc, start_s))
     observer.finish("load")
     if interrupted:
         raise TrialInterruptedError(run)
@@ -198,7 +201,7 @@ def _jobs(point: Point, load: _Load, target: Target, options: Options) -> list[J
     ]
 
 
-def _finish(point: Point, load: _Load, slices: Sequence[Slice], started_utc: str) -> TrialRun:
+def _finish(point: Point, load: _Load, slices: Sequence[Slice], started: tuple[str, float]) -> TrialRun:
     table = _merge(slices)
     ends = table.end_s[~np.isnan(table.end_s)]
     total_s = float(ends.max()) if len(ends) else 0.0
@@ -218,7 +221,7 @@ def _finish(point: Point, load: _Load, slices: Sequence[Slice], started_utc: str
             "pacer": slices[0].pacer,
         }
     )
-    return TrialRun(telemetry, table, window_s, total_s, started_utc)
+    return TrialRun(telemetry, table, window_s, total_s, *started)
 
 
 _COLUMNS = (

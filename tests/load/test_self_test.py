@@ -17,7 +17,7 @@ POINT = Point(
 
 def measured(send_late_s: float = 0.0, token_late_s: float = 0.0) -> TrialRun:
     table = synthetic.table([0.1 * i for i in range(100)], [TTFT_S + token_late_s] * 100, lateness_s=send_late_s)
-    return TrialRun(ClientTelemetry(cpu_s=0.008), table, 10.0, 10.2, "2026-01-01T00:00:00+00:00")
+    return TrialRun(ClientTelemetry(cpu_s=0.008), table, 10.0, 10.2, "2026-01-01T00:00:00+00:00", 0.0)
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ def main() -> int:
         given = _parser().parse_args()
         options = _options(given)
         context = _tls(given)
+        raise_file_limit()
+        loop, _ = event_loop()
+        asyncio.set_event_loop(loop)
+        engine = FakeEngine(options, loop)
     except InputError as e:
         print(f"error: {e}", file=sys.stderr)
         return e.exit_code
-    raise_file_limit()
-    loop, _ = event_loop()
-    asyncio.set_event_loop(loop)
-    engine = FakeEngine(options, loop)
     try:
         loop.run_until_complete(_serve(loop, engine, given.host, given.port, context))
     except OSError as e:
@@ -39,7 +39,7 @@ def main() -> int:
         return InputError.exit_code
     finally:
         late = engine.scheduler.lateness
-        engine.scheduler.close()
+        engine.close()
         loop.close()
     if late.n:
         shares = ", ".join(
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--answers", type=Path, help="JSON object: how a prompt ends -> its answer")
     parser.add_argument("--fault", help="what goes wrong with every response, as KIND[:n=2,after=3,delay_s=0.005]")
     parser.add_argument("--writer", choices=("auto", "python"), default="auto", help="auto: C where it can be built")
+    parser.add_argument("--log", type=Path, help="JSONL file: when each response was read and each piece written")
     parser.add_argument("--api-key", help="key required of every request to /v1")
     parser.add_argument("--tls-cert", type=Path, help="PEM certificate: serve https")
     parser.add_argument("--tls-key", type=Path, help="PEM key of the certificate")
@@ -108,6 +109,7 @@ def _options(given: argparse.Namespace) -> Options:
         answers={} if given.answers is None else _answers(given.answers),
         fault=None if given.fault is None else Fault.parse(given.fault),
         api_key=given.api_key,
+        log=given.log,
         writer=given.writer,
     )
 

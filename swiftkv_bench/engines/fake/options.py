@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from swiftkv_bench.engines.fake.faults import Fault
@@ -38,5 +39,7 @@ class Options:
     """What goes wrong with every request that does not say otherwise itself."""
     api_key: str | None = None
     """Required of every request to /v1."""
+    log: Path | None = None
+    """JSONL file of what was written when: see `WriteLog`."""
     writer: Writer = "auto"
     """What writes streams that have no fault: `auto` is a thread in C where it can be built, else Python."""

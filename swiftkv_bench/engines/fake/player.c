@@ -25,7 +25,7 @@ typedef struct track {
     struct track *next;
     int fd;
     int64_t steps, step, written, start_ns;
-    const int64_t *offset_ns;  /* from start_ns, ascending */
+    int64_t *offset_ns;        /* from start_ns, ascending; of a step that was written the time it was */
     const int64_t *end;        /* in bytes, exclusive */
     const char *bytes;
     atomic_int dropped;
@@ -125,6 +125,7 @@ static int64_t play_first(player *p) {
         return now;
     }
     count_lateness(p, now - t->start_ns - t->offset_ns[t->step]);
+    t->offset_ns[t->step] = now;
     if (++t->step == t->steps) {
         t->whole = 1;
         finish_first(p);
@@ -214,6 +215,12 @@ void track_drop(track *t) { t->dropped = 1; }
 
 /* Whether a finished track was played to its end. */
 int track_whole(const track *t) { return t->whole; }
+
+/* When the steps of a finished track were written; how many of them were. */
+int64_t track_written(const track *t, const int64_t **at_ns) {
+    *at_ns = t->offset_ns;
+    return t->step;
+}
 
 void track_free(track *t) { free(t); }
 

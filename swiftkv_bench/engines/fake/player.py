@@ -31,9 +31,13 @@ class Player(Generic[Key]):
     """Plays tracks; each is known by a key of the caller's."""
 
     def __init__(
-        self, library: ctypes.CDLL, loop: asyncio.AbstractEventLoop, finished: Callable[[Key, bool], None]
+        self,
+        library: ctypes.CDLL,
+        loop: asyncio.AbstractEventLoop,
+        finished: Callable[[Key, bool, "array[float]"], None],
     ) -> None:
-        """`finished` is called in the loop once a track, with whether it was played to its end."""
+        """`finished` is called in the loop once a track: whether it was played to its end, and when each of its steps
+        was handed to the kernel (`perf_counter`)."""
         self._library = library
         self._loop = loop
         self._finished = finished
@@ -91,11 +95,16 @@ class Player(Generic[Key]):
     def _reap(self) -> None:
         os.read(self._event_fd, 8)
         while track := self._library.player_finished(self._player):
-            whole = bool(self._library.track_whole(track))
+            whole, written_s = bool(self._library.track_whole(track)), self._written_s(track)
             self._library.track_free(track)
             key = self._keys.pop(track)
             del self._tracks[key]
-            self._finished(key, whole)
+            self._finished(key, whole, written_s)
+
+    def _written_s(self, track: int) -> "array[float]":
+        at_ns = ctypes.POINTER(ctypes.c_int64)()
+        steps = self._library.track_written(track, ctypes.byref(at_ns))
+        return array("d", (at / _NS_PER_S for at in at_ns[:steps]))
 
 
 def load(cache: Path | None = None) -> ctypes.CDLL | None:
@@ -139,6 +148,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "track_play": (pointer, [pointer, integer, long, long, pointer, pointer, ctypes.c_char_p]),
         "track_drop": (None, [pointer]),
         "track_whole": (integer, [pointer]),
+        "track_written": (long, [pointer, pointer]),
         "track_free": (None, [pointer]),
         "player_finished": (pointer, [pointer]),
         "player_lateness": (None, [pointer, pointer, pointer, pointer]),

@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+from array import array
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
@@ -18,7 +19,7 @@ _WRITES_A_TURN = 256
 class Run:
     """One response on its way."""
 
-    __slots__ = ("alive", "arrived_s", "begin", "ended", "fd", "pending", "script", "started_s", "write")
+    __slots__ = ("alive", "arrived_s", "begin", "ended", "fd", "pending", "script", "started_s", "write", "written_s")
 
     def __init__(
         self,
@@ -39,6 +40,8 @@ class Run:
         self.started_s = 0.0
         self.script: Script
         self.pending: bytes | End = b""
+        self.written_s = array("d")
+        """When each step was handed to the kernel."""
 
 
 class Scheduler:
@@ -109,7 +112,8 @@ class Scheduler:
         heapq.heappush(self._heap, (run.started_s + offset_s, self._count, run))
         self._arm()
 
-    def _played(self, run: Run, whole: bool) -> None:
+    def _played(self, run: Run, whole: bool, written_s: "array[float]") -> None:
+        run.written_s = written_s
         if whole:
             self._end(run)
         else:
@@ -148,6 +152,7 @@ class Scheduler:
             run.write(run.pending)
             now_s = perf_counter()
             add(now_s - due_s)
+            run.written_s.append(now_s)
             step = next(run.script, None)
             if step is None:
                 heapq.heappop(heap)

@@ -17,6 +17,7 @@ from swiftkv_bench.engines.fake.language import text_of, tokenise
 from swiftkv_bench.engines.fake.options import Options
 from swiftkv_bench.engines.fake.replies import Generated
 from swiftkv_bench.engines.fake.scheduler import Run, Scheduler
+from swiftkv_bench.engines.fake.write_log import WriteLog
 
 VERSION = "0.0.0+fake"
 _JSON = "application/json"
@@ -41,11 +42,18 @@ class FakeEngine:
         self.scheduler = Scheduler(loop, options.max_num_seqs, with_player=options.writer == "auto")
         self.counters = Counters()
         self._cache = PrefixCache()
+        self._log = None if options.log is None else WriteLog(options.log)
         self._number = 0
 
     def protocol(self) -> "Connection":
         """A protocol for one more connection."""
         return Connection(self)
+
+    def close(self) -> None:
+        """Ends the writing of streams and writes the log."""
+        self.scheduler.close()
+        if self._log is not None:
+            self._log.close()
 
     def simple(self, path: str, body: bytes) -> tuple[int, str, bytes]:
         """Status, content type and body of everything that is no completion."""
@@ -93,6 +101,8 @@ class FakeEngine:
 
         def over(run: Run) -> None:
             self._count(run, generated, first_s, end_s)
+            if self._log is not None:
+                self._log.add(run)
             ended()
 
         # A fault may end otherwise than by a byte.

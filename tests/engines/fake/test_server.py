@@ -2,9 +2,12 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,3 +157,27 @@ def test_what_it_refuses_it_refuses_as_vllm_does(url: str, body: dict[str, Any],
 def test_a_key_is_required_where_one_was_set() -> None:
     with fake_engine("--api-key", "k") as url:
         assert [post(url, BODY)[0], post(url, BODY, Authorization="Bearer k")[0]] == [401, 200]
+
+
+@pytest.mark.parametrize("writer", ["auto", "python"])
+def test_the_log_tells_when_every_piece_of_a_whole_response_was_written(writer: str, tmp_path: Path) -> None:
+    log = tmp_path / "writes.jsonl"
+    before_s = time.perf_counter()
+    with fake_engine("--writer", writer, "--log", log, "--ttft", 0.02, "--itl", 0.01) as url:
+        events(post(url, STREAMED)[1])
+        after_s = time.perf_counter()
+        post(url, BODY)
+    stream, whole = (json.loads(line) for line in log.read_text().splitlines())
+    # Five tokens, usage, the end marker, the last chunk.
+    due_s = [stream["read_s"] + 0.02 + 0.01 * min(i, 4) for i in range(8)]
+    assert before_s < stream["read_s"] < due_s[0]
+    assert len(stream["written_s"]) == len(due_s)
+    assert all(due <= written < after_s for due, written in zip(due_s, stream["written_s"], strict=True))
+    assert len(whole["written_s"]) == 1
+
+
+def test_a_log_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "swiftkv_bench.engines.fake", "--log", str(tmp_path / "none" / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "cannot write --log" in done.stderr
