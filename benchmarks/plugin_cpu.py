@@ -1,8 +1,9 @@
-"""Speed of the SwiftKV plug-in on a CPU beside its own baseline, as a share of the theoretical bound.
+"""Speed of prefill with the SwiftKV plug-in on a CPU beside its own baseline, as a share of the theoretical bound.
 
 Three engines, a Llama baseline and one SwiftKV checkpoint in modes full and skip, live in one process with one
 thread and take turns in mirrored order, so that drift of the machine hits all alike. Reported are medians over
 rounds of CPU and wall seconds; the bound is the ratio of analytic FLOPs (``swiftkv_bench.roofline``).
+``plugin_decode.py`` measures decode.
 
     OMP_NUM_THREADS=1 python benchmarks/plugin_cpu.py --json plugin_cpu.json
 """
@@ -23,7 +24,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = ("baseline", "full", "skip")
 CHUNK_TOKENS = 8192
-DECODE_REQUESTS, DECODE_PROMPT, DECODE_TOKENS = 8, 256, 48
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Row:
     Attributes:
         cpu_s, wall_s: per arm, seconds of one execution.
         speedup: baseline / skip in CPU seconds, the median over rounds of the ratio within a round.
-        bound: largest speed-up that FLOPs allow; None for decode, where it is 1.
+        bound: largest speed-up that FLOPs allow.
     """
 
     workload: str
@@ -41,7 +41,7 @@ class Row:
     cpu_s: dict[str, float]
     wall_s: dict[str, float]
     speedup: float
-    bound: float | None
+    bound: float
 
 
 def main() -> int:
@@ -64,7 +64,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         engines, configs = _start(Path(folder), arguments.layers, arguments.hidden)
         rows = [_prefill(engines, configs, length, arguments.rounds) for length in arguments.lengths]
-        rows.append(_decode(engines, arguments.rounds))
     _print(rows)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
@@ -124,20 +123,7 @@ def _prefill(engines: dict[str, Any], configs: dict[str, Any], length: int, roun
     return _measure(f"prefill {length} tokens", work, rounds, bound)
 
 
-def _decode(engines: dict[str, Any], rounds: int) -> Row:
-    """Generation after the first token: the time with many tokens less the time with one."""
-    prompts = [_prompt(DECODE_PROMPT, seed) for seed in range(DECODE_REQUESTS)]
-
-    def measure(arm: str) -> tuple[float, float]:
-        short = _timed(lambda: _generate(engines[arm], prompts, 1))
-        long = _timed(lambda: _generate(engines[arm], prompts, 1 + DECODE_TOKENS))
-        return long[0] - short[0], long[1] - short[1]
-
-    name = f"decode {DECODE_TOKENS} x {DECODE_REQUESTS} tokens"
-    return _summarise(name, _rounds(measure, rounds), None)
-
-
-def _measure(name: str, work: Callable[[str], None], rounds: int, bound: float | None) -> Row:
+def _measure(name: str, work: Callable[[str], None], rounds: int, bound: float) -> Row:
     return _summarise(name, _rounds(lambda arm: _timed(lambda: work(arm)), rounds), bound)
 
 
@@ -157,7 +143,7 @@ def _timed(work: Callable[[], None]) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def _summarise(name: str, measured: list[dict[str, tuple[float, float]]], bound: float | None) -> Row:
+def _summarise(name: str, measured: list[dict[str, tuple[float, float]]], bound: float) -> Row:
     def medians(which: int) -> dict[str, float]:
         return {arm: statistics.median(one[arm][which] for one in measured) for arm in ARMS}
 
@@ -170,7 +156,7 @@ def _print(rows: list[Row]) -> None:
     print(f"{'workload':24s} n  CPU s: {arms}   wall s: skip  speed-up  bound  share")
     for row in rows:
         cpu = "  ".join(f"{row.cpu_s[arm]:9.4f}" for arm in ARMS)
-        bound = "    -      -" if row.bound is None else f"{row.bound:5.2f}  {row.speedup / row.bound:5.1%}"
+        bound = f"{row.bound:5.2f}  {row.speedup / row.bound:5.1%}"
         print(
             f"{row.workload:24s} {row.rounds}         {cpu}   {row.wall_s['skip']:12.4f}  {row.speedup:8.3f}  {bound}"
         )
