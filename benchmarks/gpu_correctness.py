@@ -14,6 +14,7 @@ Needs vLLM, torch, safetensors, tokenizers; not the harness's other dependencies
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import random
@@ -111,6 +112,12 @@ def cases(gpu: bool) -> list[Case]:
             listed += [
                 baseline,
                 Case(f"{words}: skip", f"swiftkv_fp8_{scheme}", fp8 | skip | eager, baseline.name),
+            ]
+        if importlib.util.find_spec("flashinfer") is not None:
+            flashinfer = chunked | {"attention_backend": "FLASHINFER"}
+            listed += [
+                Case("FlashInfer: baseline", "llama", flashinfer | eager),
+                Case("FlashInfer: skip", "swiftkv", flashinfer | skip, "FlashInfer: baseline"),
             ]
     eager_half = chunked | mode(mode="skip", graphs=False)
     return [*listed, Case("skip, graphs in the first half only", "swiftkv", eager_half, "baseline")]
@@ -236,15 +243,17 @@ def _run(case: Case, path: Path, references: _References, prompt_ids: list[list[
     settings = case.engine | (device if gpu else {"enforce_eager": True, "kv_cache_memory_bytes": 256 << 20})
     engine = LLM(model=str(path), seed=0, max_model_len=4096, **settings)
     outcome = Outcome(case.name, start_s=time.perf_counter() - started)
-    before = _counts()
-    results = _generate(engine, prompt_ids)
-    tie_nat = TIE_NAT if case.engine["dtype"] == "float32" else 0.0
-    _compare(outcome, results, lambda ids: references.logprobs(case.checkpoint, ids), tie_nat)
-    if case.baseline is not None:
-        _check_counts(outcome, case, before, _counts())
-        if case.engine["additional_config"]["swiftkv_mode"] == "skip":
-            _check_full_depth(outcome, engine, case, prompt_ids)
-    gpu_environment.stop(engine)
+    try:
+        before = _counts()
+        results = _generate(engine, prompt_ids)
+        tie_nat = TIE_NAT if case.engine["dtype"] == "float32" else 0.0
+        _compare(outcome, results, lambda ids: references.logprobs(case.checkpoint, ids), tie_nat)
+        if case.baseline is not None:
+            _check_counts(outcome, case, before, _counts())
+            if case.engine["additional_config"]["swiftkv_mode"] == "skip":
+                _check_full_depth(outcome, engine, case, prompt_ids)
+    finally:
+        gpu_environment.stop(engine)
     return outcome
 
 

@@ -15,7 +15,7 @@ from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.model_executor.layers.attention import Attention
 from vllm.v1.attention.backend import AttentionCGSupport, subclass_attention_backend
 
-from swiftkv_bench.swiftkv.compat import encode_layer_name, replace_query_rows
+from swiftkv_bench.swiftkv.compat import encode_layer_name, planning_outside_graphs, replace_query_rows
 from swiftkv_bench.swiftkv.counters import counters
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.preflight import check_backend
@@ -108,14 +108,16 @@ def _selecting_builder(base_builder: Any) -> Any:
         def build(self, common_prefix_len: int, common_attn_metadata: Any, fast_build: bool = False) -> Any:
             selection = self._select(common_attn_metadata)
             real = self._count(common_attn_metadata, selection)
-            rows = None
-            if selection is not None:
-                rows = _to_device(selection, common_attn_metadata, graphs=real)
-                if not rows.count:
-                    return SkippedStep(rows)
-                common_attn_metadata = _narrow(common_attn_metadata, selection, rows)
             # Prefix length 0: a cascade would be planned for the rows before selection.
-            metadata = super().build(0, common_attn_metadata, fast_build)
+            if selection is None:
+                metadata = super().build(0, common_attn_metadata, fast_build)
+                metadata.swiftkv_rows = None
+                return metadata
+            rows = _to_device(selection, common_attn_metadata, graphs=real)
+            if not rows.count:
+                return SkippedStep(rows)
+            with planning_outside_graphs(self):
+                metadata = super().build(0, _narrow(common_attn_metadata, selection, rows), fast_build)
             metadata.swiftkv_rows = rows
             return metadata
 

@@ -6,7 +6,8 @@ Tested: 0.26.0 (CUDA) and 0.32.0 (CPU).
 import dataclasses
 import importlib
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from swiftkv_bench.errors import EngineError
@@ -17,6 +18,7 @@ __all__ = [
     "check_api",
     "encode_layer_name",
     "logits_processor_bases",
+    "planning_outside_graphs",
     "replace_query_rows",
     "shards_hidden_states",
     "version",
@@ -120,3 +122,21 @@ def replace_query_rows(metadata: Any, **changes: Any) -> Any:
     known = {field.name for field in dataclasses.fields(metadata)}
     stale = {name: None for name in _DERIVED_FIELDS if name in known}
     return dataclasses.replace(metadata, **stale, **changes)
+
+
+@contextmanager
+def planning_outside_graphs(builder: Any) -> Iterator[None]:
+    """Build metadata of a batch that no captured graph holds.
+
+    FlashInfer's builder takes every batch of decodes for one that replays a graph and keeps a wrapper for each batch
+    size it meets (``_get_decode_wrapper``), with 16 MiB of buffers. Selected rows come in any number, so there would
+    be a wrapper for each; without graphs all share one. Other builders have no such switch.
+    """
+    if not hasattr(builder, "enable_cuda_graph"):
+        yield
+        return
+    saved, builder.enable_cuda_graph = builder.enable_cuda_graph, False
+    try:
+        yield
+    finally:
+        builder.enable_cuda_graph = saved

@@ -11,17 +11,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 __all__ = ["StaticInputs", "graph_mode"]
 
 
-class StaticInputs:
-    """Buffers for positions, hidden states and residual, and the batch sizes whose graphs exist."""
+class StaticInputs(nn.Module):
+    """Buffers for positions, hidden states and residual, and the batch sizes whose graphs exist.
+
+    A module, so that vLLM's sleep mode finds the buffers and gives their contents back: padding rows are read, and a
+    position must be one that RoPE knows.
+    """
+
+    _positions: torch.Tensor
+    _hidden: torch.Tensor
+    _residual: torch.Tensor
 
     def __init__(self, max_rows: int, hidden_size: int, dtype: torch.dtype) -> None:
-        self._positions = torch.zeros(max_rows, dtype=torch.int64)
-        self._hidden = torch.zeros(max_rows, hidden_size, dtype=dtype)
-        self._residual = torch.zeros(max_rows, hidden_size, dtype=dtype)
+        super().__init__()
+        self.register_buffer("_positions", torch.zeros(max_rows, dtype=torch.int64), persistent=False)
+        self.register_buffer("_hidden", torch.zeros(max_rows, hidden_size, dtype=dtype), persistent=False)
+        self.register_buffer("_residual", torch.zeros(max_rows, hidden_size, dtype=dtype), persistent=False)
         self._sizes: list[int] = []
         self._descriptors: dict[int, Any] = {}
 

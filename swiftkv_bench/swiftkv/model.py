@@ -118,14 +118,14 @@ class LlamaSwiftKVModel(nn.Module):
         super().__init__()
         config = vllm_config.model_config.hf_config
         options = Options.of(vllm_config)
-        layer_owners = key_value_owners(
+        self.layer_owners = key_value_owners(
             config.num_hidden_layers, config.num_key_value_layers, config.key_value_group_size
         )
-        owners = sorted(set(layer_owners.values()))
+        owners = sorted(set(self.layer_owners.values()))
         with set_model_tag("swiftkv_first_half"):
             self.first_half = FirstHalf(vllm_config=vllm_config, prefix=prefix, owners=owners)
         with set_model_tag("swiftkv_second_half"):
-            self.second_half = SecondHalf(vllm_config=vllm_config, prefix=prefix, owners=layer_owners)
+            self.second_half = SecondHalf(vllm_config=vllm_config, prefix=prefix, owners=self.layer_owners)
         self._cache_writes: list[tuple[str, int, int]] = []
         for owner in owners:
             attention: Any = self.second_half.layers[str(owner)].self_attn.attn  # type: ignore[union-attr]
@@ -234,6 +234,7 @@ class LlamaSwiftKVForCausalLM(nn.Module):
             logger.warning("SwiftKV was tested with vLLM %s, this is %s", tested, compat.version())
         config = vllm_config.model_config.hf_config
         self.config = config
+        self._has_weights = vllm_config.load_config.load_format == "dummy"
         self.model = LlamaSwiftKVModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "model"))
         self.lm_head = ParallelLMHead(
             config.vocab_size,
@@ -272,5 +273,11 @@ class LlamaSwiftKVForCausalLM(nn.Module):
         return logits
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        """Load a checkpoint with the released names; returns the parameters filled."""
-        return load_checkpoint(self, weights)
+        """Load a checkpoint with the released names; returns the parameters filled.
+
+        The first load must be complete. Later ones, and those after ``--load-format dummy``, may bring some of the
+        weights: a trainer sends them in parts.
+        """
+        filled = load_checkpoint(self, weights, complete=not self._has_weights)
+        self._has_weights = True
+        return filled

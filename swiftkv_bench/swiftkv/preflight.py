@@ -39,7 +39,8 @@ def check_config(vllm_config: Any, options: Options) -> None:
         ),
         (
             vllm_config.use_v2_model_runner,
-            "the V2 model runner was never tested with SwiftKV; set VLLM_USE_V2_MODEL_RUNNER=0",
+            "the V2 model runner was never run with SwiftKV and is vLLM's default here; start the engine with"
+            " VLLM_USE_V2_MODEL_RUNNER=0 in its environment",
         ),
         (
             getattr(parallel, "use_ubatching", False),
@@ -49,6 +50,11 @@ def check_config(vllm_config: Any, options: Options) -> None:
         (
             getattr(cache, "calculate_kv_scales", False),
             "--calculate-kv-scales is on, but later layers see no K/V in their forward; drop it",
+        ),
+        (
+            bool(cache.kv_cache_dtype_skip_layers),
+            "--kv-cache-dtype-skip-layers gives layers caches of different types, which those that share K/V cannot"
+            " read; drop it",
         ),
         (
             vllm_config.kv_transfer_config is not None,

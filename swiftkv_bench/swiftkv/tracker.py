@@ -10,6 +10,7 @@ mode ``full``, beside other requests that skip. So one engine answers the same p
 """
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,9 @@ __all__ = ["FULL_DEPTH", "PromptLogprobsTracker", "tracker_of"]
 FULL_DEPTH = "swiftkv_full"
 """Key of ``vllm_xargs`` (``SamplingParams.extra_args``): 1 runs all layers for all rows of the request."""
 
-# One entry per engine in this process, by the dict that identifies the engine's model instance.
-_TRACKERS: dict[int, "PromptLogprobsTracker"] = {}
+# One entry per engine in this process, by the id of the dict that identifies the engine's model instance. Weak: the
+# engine's batch owns its tracker, and an id may come again once the engine is gone.
+_TRACKERS: "WeakValueDictionary[int, PromptLogprobsTracker]" = WeakValueDictionary()
 
 
 def tracker_of(vllm_config: Any) -> "PromptLogprobsTracker | None":

@@ -18,7 +18,7 @@ _FUSED: dict[str, list[tuple[str, str | int]]] = {
     "gate_up_proj": [("gate_proj", 0), ("up_proj", 1)],
 }
 _BASE_QKV = re.compile(r"model\.layers\.(\d+)\.self_attn\.[qkv]_proj\.")
-_CACHE_SCALE = re.compile(r"(.*\.self_attn)\.attn\.([qkv]|prob)_scale$")
+_CACHE_SCALE = re.compile(r"(.*\.layers\.)(\d+)(\.self_attn)\.attn\.([qkv]|prob)_scale$")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def _routes(model: Any) -> Iterator[tuple[str, str, _Route]]:
     for name, parameter in model.named_parameters():
         public = name.replace(".first_half.", ".").replace(".second_half.", ".")
         if ".self_attn.attn." in public:
-            yield from _cache_scale_routes(public, name, parameter)
+            yield from _cache_scale_routes(model.model.layer_owners, public, name, parameter)
             continue
         module, _, leaf = public.rpartition(".")
         owner, _, linear = module.rpartition(".")
@@ -48,18 +48,27 @@ def _routes(model: Any) -> Iterator[tuple[str, str, _Route]]:
             yield public, name, _Route(parameter, None)
 
 
-def _cache_scale_routes(public: str, name: str, parameter: torch.nn.Parameter) -> Iterator[tuple[str, str, _Route]]:
-    """Parameters of a quantised KV cache: all optional, under each of the names that quantisers write."""
+def _cache_scale_routes(
+    owners: dict[int, int], public: str, name: str, parameter: torch.nn.Parameter
+) -> Iterator[tuple[str, str, _Route]]:
+    """Parameters of a quantised KV cache: all optional, under each of the names that quantisers write.
+
+    A layer that reads another layer's K/V takes its K and V scales as well.
+    """
     route = _Route(parameter, None, optional=True)
     yield public, name, route
     scale = _CACHE_SCALE.match(public)
     if scale is None:
         return
-    attention, kind = scale.groups()
-    yield f"{attention}.{kind}_scale", name, route
+    layers, index, attention, kind = scale.groups()
+    layer = owners.get(int(index), int(index)) if kind in "kv" else int(index)
+    module = f"{layers}{layer}{attention}"
+    if layer != int(index):
+        yield f"{module}.attn.{kind}_scale", name, route
+    yield f"{module}.{kind}_scale", name, route
     for suffix in ("", "_swiftkv"):
-        yield f"{attention}.{kind}_proj{suffix}.{kind}_scale", name, route
-        yield f"{attention}.{kind}_proj{suffix}.output_scale", name, route
+        yield f"{module}.{kind}_proj{suffix}.{kind}_scale", name, route
+        yield f"{module}.{kind}_proj{suffix}.output_scale", name, route
 
 
 def _key_value_routes(
@@ -72,11 +81,14 @@ def _key_value_routes(
             yield source, name, _Route(parameter, half * len(owners) + place, key_values=True)
 
 
-def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
+def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]], *, complete: bool = True) -> set[str]:
     """Load ``weights`` into a ``LlamaSwiftKVForCausalLM``.
 
     Left out silently: rotary tables, lm_head of a model with tied embeddings, and the base model's q, k and v
     of layers after N, which training leaves in the state dict.
+
+    Args:
+        complete: whether every weight must come; false for an update of some weights of a running engine.
 
     Returns:
         names of the parameters that were filled.
@@ -85,7 +97,9 @@ def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> 
         EngineError: a weight is unexpected, or one is missing; names it.
     """
     config = model.config
-    routes: dict[str, tuple[str, _Route]] = {source: (name, route) for source, name, route in _routes(model)}
+    routes: dict[str, list[tuple[str, _Route]]] = {}
+    for source, name, route in _routes(model):
+        routes.setdefault(source, []).append((name, route))
     first_later = config.num_key_value_layers or config.num_hidden_layers
     seen: set[str] = set()
     for source, weight in weights:
@@ -96,14 +110,15 @@ def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]]) -> 
                 f"checkpoint: unexpected weight {source!r} for {config.num_hidden_layers} layers of which"
                 f" {first_later} have own K/V; check num_key_value_layers and key_value_group_size in config.json"
             )
-        _load_one(model, routes[source][1], weight)
+        for _, route in routes[source]:
+            _load_one(model, route, weight)
         seen.add(source)
-    filled = {routes[source][0] for source in seen}
-    missing = sorted(source for source, (name, route) in routes.items() if source not in seen and not route.optional)
-    if missing:
+    missing = sorted(s for s, targets in routes.items() if s not in seen and not targets[0][1].optional)
+    if complete and missing:
         count = "1 weight is" if len(missing) == 1 else f"{len(missing)} weights are"
         raise EngineError(f"checkpoint: {count} missing, the first is {missing[0]!r}")
-    return filled | {name for name, route in routes.values() if route.optional}
+    targets = [(source, name, route) for source, listed in routes.items() for name, route in listed]
+    return {name for source, name, route in targets if source in seen or route.optional}
 
 
 def _load_one(model: Any, route: _Route, weight: torch.Tensor) -> None:

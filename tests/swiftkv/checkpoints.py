@@ -33,6 +33,7 @@ class CheckpointSpec:
             activations scaled per token at run time; ``static`` is per tensor with stored activation scales.
             vLLM's CPU kernels do ``channel`` alone.
         fp8_ignored: modules that stay unquantised, beside lm_head.
+        cache_scales: K and V scales of a float8 cache, stored for each layer that owns K/V; needs ``fp8``.
     """
 
     layers: int = 6
@@ -49,6 +50,7 @@ class CheckpointSpec:
     base_leftovers: bool = True
     fp8: Literal["channel", "tensor", "static"] | None = None
     fp8_ignored: tuple[str, ...] = ()
+    cache_scales: tuple[float, float] | None = None
     max_positions: int = 16384
     seed: int = 0
 
@@ -65,7 +67,7 @@ def make_checkpoint(directory: Path, spec: CheckpointSpec) -> Path:
     _write_tokenizer(directory)
     weights = _weights(spec)
     if spec.fp8 is not None:
-        weights = _quantise(weights, spec)
+        weights = _quantise(weights, spec) | _cache_scales(spec)
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     return directory
 
@@ -108,7 +110,9 @@ def _config(spec: CheckpointSpec) -> dict[str, Any]:
 def _quantization_config(spec: CheckpointSpec) -> dict[str, Any]:
     common = {"num_bits": 8, "type": "float", "symmetric": True}
     dynamic = spec.fp8 != "static"
+    cache = {**common, "dynamic": False, "strategy": "tensor"}
     return {
+        "kv_cache_scheme": None if spec.cache_scales is None else cache,
         "quant_method": "compressed-tensors",
         "format": "float-quantized",
         "quantization_status": "compressed",
@@ -187,6 +191,18 @@ def _quantise(weights: dict[str, torch.Tensor], spec: CheckpointSpec) -> dict[st
             # Inputs of these random layers stay within about +-20.
             quantised[name.replace(".weight", ".input_scale")] = torch.tensor([20.0 / _FP8_MAX]).to(weight.dtype)
     return quantised
+
+
+def _cache_scales(spec: CheckpointSpec) -> dict[str, torch.Tensor]:
+    if spec.cache_scales is None:
+        return {}
+    first = spec.layers if spec.key_value_layers is None else spec.key_value_layers
+    owners = [index for index in range(spec.layers) if index < first or (index - first) % spec.group_size == 0]
+    return {
+        f"model.layers.{index}.self_attn.{kind}_scale": torch.tensor([scale])
+        for index in owners
+        for kind, scale in zip("kv", spec.cache_scales, strict=True)
+    }
 
 
 def _write_tokenizer(directory: Path) -> None:

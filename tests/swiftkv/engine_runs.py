@@ -36,6 +36,9 @@ _CHECKPOINTS = {
         fp8_ignored=tuple(f"model.layers.4.self_attn.{kind}_proj_swiftkv" for kind in "kv"),
         dtype="bfloat16",
     ),
+    "fp8_cache": CheckpointSpec(
+        layers=7, key_value_layers=3, group_size=2, fp8="channel", cache_scales=(0.04, 0.02), dtype="bfloat16"
+    ),
     "small": CheckpointSpec(layers=4, key_value_layers=2),
     "one_kv_head": CheckpointSpec(layers=4, key_value_layers=2, kv_heads=1, group_size=2),
 }
@@ -48,6 +51,7 @@ class Run:
     Attributes:
         scored: indices into ``PROMPT_LENGTHS`` of the requests that also want prompt logprobs.
         passes: how often the same prompts are sent; from the second on the prefix cache is warm.
+        reloads: whether the weights are loaded again between passes.
         fault: class in ``tests.swiftkv.faults.models`` to serve instead of the right model.
     """
 
@@ -56,6 +60,7 @@ class Run:
     max_tokens: int = 8
     scored: tuple[int, ...] = (0, 4, 9, 12)
     passes: int = 1
+    reloads: bool = False
     fault: str | None = None
 
 
@@ -99,7 +104,7 @@ RUNS: dict[str, Run] = {
         max_tokens=140,
         scored=(5, 11),
     ),
-    "skip_across_tied": Run("across_tied", _mode(**_EAGER, **_SMALL), passes=2),
+    "skip_across_tied": Run("across_tied", _mode(**_EAGER, **_SMALL), passes=2, reloads=True),
     "skip_all_ordinary": Run("all_ordinary", _mode(**_EAGER, **_SMALL)),
     "skip_compiled": Run("small", _mode(**_SMALL)),
     # One K/V head on two ranks: both hold a copy.
@@ -108,6 +113,8 @@ RUNS: dict[str, Run] = {
     "full_fp8_channel": Run("fp8_channel", _mode("full", **_EAGER, **_SMALL, **_BFLOAT16)),
     # One later layer's K/V unquantised: no joint projection.
     "skip_fp8_partly": Run("fp8_partly", _mode(**_EAGER, **_SMALL, **_BFLOAT16)),
+    # Layers that read another layer's K/V have no scales of their own in the checkpoint.
+    "skip_fp8_cache": Run("fp8_cache", _mode(**_EAGER, **_SMALL, **_BFLOAT16, kv_cache_dtype="fp8")),
     "skip_embedded": Run("embedded", _mode(**_EAGER, **_SMALL)),
     "unknown_option": Run(engine={**_EAGER, "additional_config": {"swiftkv_mod": "skip"}}),
     "missing_weight": Run("missing_weight", _EAGER),
@@ -169,7 +176,11 @@ def _execute(run: Run, path: Path) -> RunResult:
     parameters = [
         SamplingParams(**base, prompt_logprobs=0 if index in run.scored else None) for index in range(len(asked))
     ]
-    outputs = [output for _ in range(run.passes) for output in llm.generate(asked, parameters, use_tqdm=False)]
+    outputs = []
+    for _ in range(run.passes):
+        outputs += llm.generate(asked, parameters, use_tqdm=False)
+        if run.reloads:
+            llm.collective_rpc("reload_weights")
     preemptions = sum(int(metric.value) for metric in llm.get_metrics() if metric.name == "vllm:num_preemptions")
     after = asdict(counters().totals)
     return RunResult(

@@ -49,6 +49,12 @@ def test_a_batch_beyond_the_buffers_does_not_fit() -> None:
     assert [_inputs(8).holds(rows) for rows in (8, 9)] == [True, False]
 
 
+def test_sleep_mode_finds_the_buffers_and_a_checkpoint_does_not() -> None:
+    inputs = _inputs()
+    assert [buffer.data_ptr() for buffer in inputs.buffers()] == [part.data_ptr() for part in inputs.view(8)]
+    assert not inputs.state_dict()
+
+
 def test_graph_mode_is_restored() -> None:
     context = SimpleNamespace(cudagraph_runtime_mode="FULL", batch_descriptor="runner's")
     with graph_mode(context, "PIECEWISE", "own"):

@@ -23,7 +23,11 @@ def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
         "prefill_context_parallel_size": 1,
         "use_ubatching": False,
     }
-    cache: dict[str, Any] = {"kv_sharing_fast_prefill": False, "calculate_kv_scales": False}
+    cache: dict[str, Any] = {
+        "kv_sharing_fast_prefill": False,
+        "calculate_kv_scales": False,
+        "kv_cache_dtype_skip_layers": [],
+    }
     top: dict[str, Any] = {
         "additional_config": {} if additional is None else additional,
         "kv_transfer_config": None,
@@ -99,9 +103,10 @@ def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, w
         ({"prefill_context_parallel_size": 2}, "prefill_context_parallel_size is 2"),
         ({"use_ubatching": True}, "drop --enable-dbo"),
         ({"enable_sp": True}, "sequence parallelism is on"),
-        ({"use_v2_model_runner": True}, "set VLLM_USE_V2_MODEL_RUNNER=0"),
+        ({"use_v2_model_runner": True}, "start the engine with VLLM_USE_V2_MODEL_RUNNER=0"),
         ({"kv_sharing_fast_prefill": True}, "--kv-sharing-fast-prefill is on"),
         ({"calculate_kv_scales": True}, "--calculate-kv-scales is on"),
+        ({"kv_cache_dtype_skip_layers": ["5"]}, "--kv-cache-dtype-skip-layers gives layers caches of different types"),
         ({"kv_transfer_config": object()}, "a KV connector is configured"),
     ],
 )
@@ -140,6 +145,14 @@ def test_a_missing_interface_names_it_and_the_tested_versions(missing: tuple[str
     words += " install a tested version: 0.26.0 or 0.32.0"
     with pytest.raises(EngineError, match=re.escape(words)):
         compat.check_api([missing])
+
+
+def test_a_builder_plans_selected_rows_outside_its_graphs() -> None:
+    builder, other = SimpleNamespace(enable_cuda_graph=True), SimpleNamespace()
+    with compat.planning_outside_graphs(builder), compat.planning_outside_graphs(other):
+        assert not builder.enable_cuda_graph
+        assert vars(other) == {}
+    assert builder.enable_cuda_graph
 
 
 def test_breakable_graphs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,3 +116,11 @@ def test_an_engine_of_another_model_keeps_nothing() -> None:
     tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, _params(0), [1], [])], moved=[]))
     assert tracker_of(config) is None
     assert tracker.steps == 0
+
+
+def test_an_engine_that_is_gone_leaves_no_tracker() -> None:
+    config = _vllm_config()
+    tracker: PromptLogprobsTracker | None = PromptLogprobsTracker(config)
+    assert tracker_of(config) is tracker
+    tracker = None
+    assert tracker_of(config) is None
