@@ -93,7 +93,7 @@ def _one_start(arguments: argparse.Namespace) -> dict[str, tuple[float, float]]:
         seconds = _measure(engines, arguments.blocks, arguments.steps, draw)
 
     def milliseconds(arm: str, which: int) -> float:
-        return round(statistics.median(block[which] for block in seconds[arm]) / arguments.steps * 1000, 4)
+        return float(round(statistics.median(block[which] for block in seconds[arm]) / arguments.steps * 1000, 4))
 
     return {arm: (milliseconds(arm, 0), milliseconds(arm, 1)) for arm in ARMS}
 
