@@ -1,26 +1,26 @@
 """How often `swiftkv-bench compare` cries wolf, and what it finds: whole reports, simulated on recorded noise.
 
-    python benchmarks/gate_calibration.py [--comparisons 1000] [--out FILE.md]
-    python benchmarks/gate_calibration.py --record RUN...     # adds A/A runs to benchmarks/recorded/aa_trials.csv
+    python benchmarks/gate_calibration.py [--comparisons 1000] [--only TABLE]
+    python benchmarks/gate_calibration.py --record RUN...     # adds runs to benchmarks/recorded/aa_requests.csv
 
-Trials: both arms of a recorded A/A run served the same model, interleaved, so that every difference between them is
-noise. A simulated run draws repeats from the recorded ones (bootstrap) and swaps the arms by a coin, so that no
-difference is true; a planted regression multiplies one figure of the candidate. Items: 0/1 scores whose flips have a
-known rate. Each simulated report goes through `compare_arms` or `compare_runs` whole, with the default policy.
+Trials: of two recorded runs of one command, drawn at random, so that every difference between them is noise
+(`gate_noise.py`); a planted regression multiplies one figure of the candidate. Items: 0/1 scores whose flips have a
+known rate. Each simulated report goes through `compare_arms` or `compare_runs` whole, with the default policy. First,
+every recorded run is compared with every other as they are.
 """
 
 import argparse
-import csv
-import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from gate_noise import ARMS, H200, Normal, Recorded, Requests, Source, figures, record, recorded, spreads
 
 from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
 from swiftkv_bench.regression.comparison import RunComparison
-from swiftkv_bench.regression.evidence import Answers, Evidence, TrialFigures, read_run, side_of
+from swiftkv_bench.regression.evidence import Answers, Evidence, TrialFigures, side_of
 from swiftkv_bench.regression.policy import Policy
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column
 from swiftkv_bench.schema.engine import Arm, EngineSpec
@@ -28,91 +28,10 @@ from swiftkv_bench.schema.manifest import Machine, Manifest, RunPlan
 from swiftkv_bench.schema.perf import Arrivals, Float, Length, PerfPlan, Point, Trial
 from swiftkv_bench.stats.intervals import share_interval
 from swiftkv_bench.stats.verdicts import Verdict
-from swiftkv_bench.store import open_run
 
-RECORDED = Path(__file__).parent / "recorded" / "aa_trials.csv"
-METRICS = ("ttft_mean_s", "tpot_mean_s")
-ARMS: tuple[Arm, ...] = ("baseline", "swiftkv")
 ISSUE_217 = (0.796, 0.749)
 """GSM8K before and after, ArcticInference issue 217."""
 RIGHT = 0.796
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Where trials come from: log figures, shape (repeats, arms, metrics)."""
-
-    name: str
-    logs: Float
-
-    def draw(self, rng: np.random.Generator, trials: int) -> Float:
-        """shape (trials, arms, metrics); arms swapped by a coin, repeat by repeat."""
-        drawn = self.logs[rng.integers(0, len(self.logs), trials)].copy()
-        swap = rng.random(trials) < 0.5
-        drawn[swap] = drawn[swap][:, ::-1]
-        return drawn
-
-
-@dataclass(frozen=True)
-class Normal:
-    """Trials whose log-ratio has a chosen standard deviation.
-
-    Attributes:
-        sd: of each metric.
-        df: gives Student tails instead of normal ones.
-    """
-
-    name: str
-    sd: tuple[float, float]
-    df: float | None = None
-
-    def draw(self, rng: np.random.Generator, trials: int) -> Float:
-        """shape (trials, arms, metrics)."""
-        shape = (trials, len(ARMS), len(METRICS))
-        noise = rng.standard_normal(shape) if self.df is None else rng.standard_t(self.df, shape)
-        spread = 1.0 if self.df is None else math.sqrt(self.df / (self.df - 2))
-        return np.asarray(np.log([0.1, 0.01]) + noise / spread * np.array(self.sd) / math.sqrt(2), dtype=float)
-
-
-H200 = Normal("NVIDIA H200, 1.6 % and 0.2 %", (0.0165, 0.0023))
-"""Pooled over the pairs of results/reference/h200/throughput.csv, 4 degrees of freedom."""
-
-Source = Noise | Normal
-
-
-def recorded() -> list[Noise]:
-    """Every recorded run, one a condition: its points one below the other."""
-    rows: dict[str, dict[tuple[str, int], dict[str, list[float]]]] = {}
-    with RECORDED.open(newline="") as file:
-        for row in csv.DictReader(file):
-            pair = rows.setdefault(row["condition"], {}).setdefault((row["point"], int(row["repeat"])), {})
-            pair[row["arm"]] = [math.log(float(row[metric])) for metric in METRICS]
-    out = []
-    for condition, pairs in rows.items():
-        whole = {key: pair for key, pair in pairs.items() if len(pair) == len(ARMS)}
-        parts = []
-        for point in dict.fromkeys(point for point, _ in whole):
-            logs = np.array([[pair[arm] for arm in ARMS] for (at, _), pair in whole.items() if at == point])
-            # Points differ in level; only what varies within a point is noise.
-            parts.append(logs - logs.mean(axis=(0, 1)) + np.log([0.1, 0.01]))
-        out.append(Noise(condition, np.concatenate(parts)))
-    return out
-
-
-def record(paths: Sequence[Path], condition: str) -> None:
-    """Adds the valid trials of A/A runs to the recorded ones."""
-    new = not RECORDED.exists()
-    RECORDED.parent.mkdir(exist_ok=True)
-    with RECORDED.open("a", newline="") as file:
-        out = csv.writer(file, lineterminator="\n")
-        if new:
-            out.writerow(["condition", "point", "repeat", "arm", *METRICS])
-        for number, path in enumerate(paths):
-            for t in read_run(open_run(path), str(path)).trials:
-                if t.valid and all(metric in t.figures for metric in METRICS):
-                    figures = [f"{t.figures[metric]:.7g}" for metric in METRICS]
-                    repeat = 1000 * number + t.trial.repeat
-                    out.writerow([condition, t.trial.point.point_id, repeat, t.trial.arm, *figures])
 
 
 # ---- simulated runs
@@ -144,22 +63,48 @@ def _perf_plan(cells: int, trials: int, seed: int) -> PerfPlan:
     return _PLANS[cells, trials, seed]
 
 
-def load(
-    source: Source, rng: np.random.Generator, cells: int, trials: int, *, slower: float = 1.0, seed: int = 0
-) -> Evidence:
-    """A simulated load run; `slower` multiplies the TTFT of its SwiftKV arm."""
+Drawn = Mapping[tuple[int, Arm], Sequence[Requests]]
+"""(cell, arm) -> trials."""
+
+
+def _evidence(drawn: Drawn, cells: int, trials: int, seed: int) -> Evidence:
+    """A simulated load run."""
     plan = _perf_plan(cells, trials, seed)
-    drawn = [source.draw(rng, trials) for _ in range(cells)]
     order = list(dict.fromkeys(t.point.point_id for t in plan.trials))
     found = []
     for t in plan.trials:
-        values = np.exp(drawn[order.index(t.point.point_id)][t.repeat, ARMS.index(t.arm)])
-        figures = dict(zip(METRICS, map(float, values), strict=True))
-        if t.arm == "swiftkv":
-            figures["ttft_mean_s"] *= slower
-        found.append(TrialFigures(t, "", valid=True, saturated=False, figures=figures))
+        requests = drawn[order.index(t.point.point_id), t.arm][t.repeat]
+        found.append(TrialFigures(t, "", valid=True, saturated=False, figures=figures(requests), requests=requests))
     manifest = _manifest(f"load-{seed}", RunPlan(perf=plan))
     return Evidence(side_of(manifest, label="r", source="r"), manifest, {}, (), tuple(found), None)
+
+
+def _slower(trials: Sequence[Requests], factor: float) -> list[Requests]:
+    return [{**requests, "ttft_s": requests["ttft_s"] * factor} for requests in trials]
+
+
+def load(
+    source: Source, rng: np.random.Generator, cells: int, trials: int, *, slower: float = 1.0, paired: bool = True
+) -> tuple[Evidence, Evidence]:
+    """Two simulated load runs; `slower` multiplies the TTFT of the second one's SwiftKV arm."""
+    before: dict[tuple[int, Arm], Sequence[Requests]] = {}
+    after: dict[tuple[int, Arm], Sequence[Requests]] = {}
+    for cell in range(cells):
+        # Points are measured one after the other, what disturbs one seldom disturbs all.
+        pair = source.pair(rng)
+        for arm in ARMS:
+            before[cell, arm], there = pair.trials(rng, arm, trials, paired=paired)
+            after[cell, arm] = _slower(there, slower) if arm == "swiftkv" else there
+    return _evidence(before, cells, trials, 0), _evidence(after, cells, trials, 0 if paired else 10_000)
+
+
+def interleaved(source: Source, rng: np.random.Generator, cells: int, trials: int, slower: float) -> Evidence:
+    """One simulated run whose arms are the same engine."""
+    drawn: dict[tuple[int, Arm], Sequence[Requests]] = {}
+    for cell in range(cells):
+        drawn[cell, "baseline"], there = source.pair(rng).interleaved(rng, trials)
+        drawn[cell, "swiftkv"] = _slower(there, slower)
+    return _evidence(drawn, cells, trials, 0)
 
 
 def _column(name: str, n: int) -> Column:
@@ -176,7 +121,7 @@ class Items:
     Attributes:
         noise: flip rate between any two answers of an unchanged engine.
         lost, gained: share of all items that a fault turns wrong, turns right, in the first column.
-        measured: the baseline run has a second answer of its original model.
+        measured: how many of the two runs have a second answer of their original model.
     """
 
     columns: int
@@ -184,7 +129,7 @@ class Items:
     noise: float
     lost: float = 0.0
     gained: float = 0.0
-    measured: bool = True
+    measured: int = 2
 
 
 def items(rng: np.random.Generator, what: Items) -> tuple[Evidence, Evidence]:
@@ -204,7 +149,7 @@ def items(rng: np.random.Generator, what: Items) -> tuple[Evidence, Evidence]:
         for side, truth in ((before, right), (after, faulty)):
             side[name, "swiftkv", 0] = _answers(name, _noisy(rng, truth, what.noise / 2))
             side[name, "baseline", 0] = _answers(name, _noisy(rng, right, what.noise / 2))
-            if what.measured and side is before:
+            if what.measured > (side is after):
                 side[name, "baseline", 1] = _answers(name, _noisy(rng, right, what.noise / 2))
     out = []
     for run_id, answers in (("a", before), ("b", after)):
@@ -236,6 +181,8 @@ def both(one: tuple[Evidence, Evidence], other: tuple[Evidence, Evidence]) -> tu
 # ---- scenarios
 
 
+Make = Callable[[np.random.Generator], RunComparison]
+
 _ASKED = Request(Policy(), None, (), (), "2026-11-25T00:00:00+00:00")
 
 
@@ -245,75 +192,86 @@ class Scenario:
 
     table: str
     name: str
-    make: Callable[[np.random.Generator], RunComparison]
+    make: Make
     wanted: str = ""
 
 
-def arms(
-    source: Source, cells: int, trials: int, slower: float = 1.0
-) -> Callable[[np.random.Generator], RunComparison]:
+def arms(source: Source, cells: int, trials: int, slower: float = 1.0) -> Make:
     """One run's interleaved arms."""
-    return lambda rng: compare_arms(load(source, rng, cells, trials, slower=slower), _ASKED)
+    return lambda rng: compare_arms(interleaved(source, rng, cells, trials, slower), _ASKED)
 
 
-def runs(
-    source: Source, cells: int, trials: int, slower: float = 1.0
-) -> Callable[[np.random.Generator], RunComparison]:
-    """Two runs whose trials share nothing."""
-    return lambda rng: compare_runs(
-        load(source, rng, cells, trials), load(source, rng, cells, trials, slower=slower, seed=10_000), _ASKED
-    )
+def runs(source: Source, cells: int, trials: int, slower: float = 1.0, *, paired: bool = True) -> Make:
+    """Two runs of one command, or of other seeds."""
+    return lambda rng: compare_runs(*load(source, rng, cells, trials, slower=slower, paired=paired), _ASKED)
 
 
-def answers(what: Items) -> Callable[[np.random.Generator], RunComparison]:
+def answers(what: Items) -> Make:
     """Two accuracy runs."""
     return lambda rng: compare_runs(*items(rng, what), _ASKED)
 
 
-def whole(source: Source, what: Items, cells: int, trials: int) -> Callable[[np.random.Generator], RunComparison]:
+def whole(source: Source, what: Items, cells: int, trials: int) -> Make:
     """Accuracy and load together."""
-
-    def make(rng: np.random.Generator) -> RunComparison:
-        perf = load(source, rng, cells, trials), load(source, rng, cells, trials, seed=10_000)
-        return compare_runs(*both(items(rng, what), perf), _ASKED)
-
-    return make
+    return lambda rng: compare_runs(*both(items(rng, what), load(source, rng, cells, trials)), _ASKED)
 
 
-def scenarios(noises: Sequence[Noise]) -> Iterator[Scenario]:
+def real(source: Recorded) -> Iterator[RunComparison]:
+    """Every recorded run against every other one."""
+    for i, first in enumerate(source.runs):
+        for j, second in enumerate(source.runs):
+            if i != j:
+                repeats = [sorted({k for of, k in first.keys() & second.keys() if of == arm}) for arm in ARMS]
+                n = min(len(one) for one in repeats)
+                before, after = (
+                    _evidence(
+                        {(0, arm): [run[arm, k] for k in ks[:n]] for arm, ks in zip(ARMS, repeats, strict=True)},
+                        1,
+                        n,
+                        0,
+                    )
+                    for run in (first, second)
+                )
+                yield compare_runs(before, after, _ASKED)
+
+
+def scenarios(noises: Sequence[Recorded]) -> Iterator[Scenario]:
     """Everything in docs/regression.md."""
     suite = Items(7, 200, 0.01)
     sources: list[Source] = [*noises, H200, Normal("Student tails, 2 %, 3 df", (0.02, 0.02), 3.0)]
     for source in sources:
         name = f"{source.name}: 7 columns × 200 items, 4 points × 5 trials"
         yield Scenario("whole", name, whole(source, suite, 4, 5), "≤ 5 %")
-    measured: list[Source] = [*noises, H200]
-    for noise in measured:
-        for cells, trials in ((1, 5), (4, 5)):
-            size = f"{noise.name}: {cells} point{'s' if cells > 1 else ''} × {trials} trials"
-            yield Scenario("aa", f"arms of one run, {size}", arms(noise, cells, trials), "≤ 5 %")
-            yield Scenario("aa", f"two runs, {size}", runs(noise, cells, trials), "≤ 5 %")
-            yield Scenario("power", f"arms of one run, {size}", arms(noise, cells, trials, 1.10), "≥ 90 %")
-            yield Scenario("power", f"two runs, {size}", runs(noise, cells, trials, 1.10), "≥ 90 %")
+    for source in sources[:-1]:
+        for cells in (1, 4):
+            size = f"{source.name}: {cells} point{'s' if cells > 1 else ''} × 5 trials"
+            for table, slower, wanted in (("aa", 1.0, "≤ 5 %"), ("power", 1.1, "≥ 90 %")):
+                yield Scenario(table, f"arms of one run, {size}", arms(source, cells, 5, slower), wanted)
+                yield Scenario(table, f"two runs, {size}", runs(source, cells, 5, slower), wanted)
+                other = runs(source, cells, 5, slower, paired=False)
+                yield Scenario(table, f"two runs of other seeds, {size}", other, wanted)
     for sd in (0.01, 0.02, 0.03, 0.05, 0.1):
         for trials in (3, 5, 10, 20):
             name, normal = f"{sd * 100:g} %, {trials} trials", Normal("normal", (sd, sd))
-            yield Scenario("size", name, arms(normal, 1, trials, 1.10))
-            if sd in (0.01, 0.05):
-                yield Scenario("edge", name, arms(normal, 1, trials, 1.05), "≤ 5 %")
-                yield Scenario("edge", f"Student {name}", arms(Normal("t3", (sd, sd), 3.0), 1, trials, 1.05), "≤ 5 %")
+            yield Scenario("size", name, runs(normal, 1, trials, 1.10))
+            yield Scenario("within", f"2 % slower, {name}", runs(normal, 1, trials, 1.02))
+            for tails in (normal, Normal("t3", (sd, sd), 3.0)):
+                label = name if tails is normal else f"Student {name}"
+                yield Scenario("same", label, runs(tails, 1, trials), "≤ 5 %")
     yield from _flip_scenarios()
 
 
 def _flip_scenarios() -> Iterator[Scenario]:
     drop = ISSUE_217[0] - ISSUE_217[1]
     for noise in (0.0, 0.01, 0.03):
-        for measured in (True, False):
-            floor = f"noise {noise * 100:g} % {'measured' if measured else 'not measured'}"
+        for measured in (2, 1, 0):
+            floor = f"noise {noise * 100:g} %, A/A answers of {measured} runs"
             aa = Items(7, 200, noise, measured=measured)
             yield Scenario("flips", f"A/A, 7 × 200 items, {floor}", answers(aa), "≤ 5 %")
-            for columns, gained in ((1, 0.0), (1, 0.015), (1, 0.03), (7, 0.015)):
-                fault = Items(columns, 200, noise, drop + gained, gained, measured)
+            for columns, net, gained in (
+                (1, drop, 0.0), (1, drop, 0.015), (1, drop, 0.03), (7, drop, 0.0), (7, drop, 0.015), (1, 0.0, 0.03),
+            ):  # fmt: skip
+                fault = Items(columns, 200, noise, net + gained, gained, measured)
                 lost = f"lost {fault.lost * 100:.1f} %, gained {gained * 100:.1f} %"
                 yield Scenario("flips", f"fault, {columns} × 200 items, {lost}, {floor}", answers(fault), "≥ 90 %")
 
@@ -330,9 +288,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--comparisons", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--only", help="scenarios of this table: whole, aa, power, size, edge, flips")
+    parser.add_argument("--only", help="scenarios of this table: whole, aa, power, size, within, same, flips")
     parser.add_argument("--match", default="", help="only scenarios whose name has this text")
-    parser.add_argument("--record", nargs="+", type=Path, help="A/A run folders to add")
+    parser.add_argument("--record", nargs="+", type=Path, help="run folders of one command to add")
     parser.add_argument("--condition", default="idle", help="under what the recorded runs were made")
     given = parser.parse_args()
     if given.record:
@@ -340,9 +298,10 @@ def main() -> None:
         return
     noises = recorded()
     for noise in noises:
-        ratio = noise.logs[:, 1] - noise.logs[:, 0]
-        sd = ", ".join(f"{m} {s * 100:.2f} %" for m, s in zip(METRICS, np.sqrt((ratio**2).mean(axis=0)), strict=True))
-        print(f"{noise.name}: {len(noise.logs)} pairs of trials; standard deviation of the log-ratio: {sd}", flush=True)
+        sds = ", ".join(f"{name} {sd * 100:.1f} %" for name, sd in spreads(noise).items())
+        print(f"{noise.name}: {len(noise.runs)} runs; standard deviation of the log-ratio of paired trials: {sds}")
+        verdicts = [found.verdicts.overall for found in real(noise)]
+        print(f"every run against every other: {Counter(str(v) for v in verdicts)}", flush=True)
     print("| table | comparison | wanted | FAIL | 95 % interval | INCONCLUSIVE | PASS |")
     print("|---|---|---|---|---|---|---|")
     for number, scenario in enumerate(scenarios(noises)):

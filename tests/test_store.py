@@ -101,6 +101,16 @@ def test_a_truncated_record_is_refused(run: Run) -> None:
         list(run.trials())
 
 
+def test_a_trial_from_before_engines_were_watched_reads_as_one_without_telemetry(run: Run) -> None:
+    run.write_trial(_record(), _table())
+    path = run.path / "trials" / "t0.json"
+    old = json.loads(path.read_text())
+    old["telemetry"] = {}
+    path.write_text(json.dumps(old))
+    [(record, _)] = run.trials()
+    assert record.telemetry is None
+
+
 def test_a_newer_format_is_refused(run: Run) -> None:
     path = run.path / "manifest.json"
     content = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Lines of what answers did: items that changed sides, against the noise floor; unparsed and unfinished answers."""
+"""Lines of what answers did: right ones lost beyond noise; unparsed and unfinished answers."""
 
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -8,13 +8,13 @@ from swiftkv_bench.regression.columns import ColumnPair
 from swiftkv_bench.regression.comparison import Bounds, Flips, Line, Role
 from swiftkv_bench.regression.pairs import Pair
 from swiftkv_bench.regression.policy import Policy
-from swiftkv_bench.stats.flips import FlipExcess, NetLoss, flip_test
+from swiftkv_bench.stats.flips import LossExcess, NetLoss, flip_test
 from swiftkv_bench.stats.items import compare_items
 from swiftkv_bench.stats.verdicts import Verdict, non_inferiority
 
 
 def flip_line(pair: Pair, where: str, title: str, flips: Flips, policy: Policy) -> Line:
-    """More flips than noise makes? Without a known noise rate: more right answers lost than won?"""
+    """More right answers lost than noise loses? Without a known noise rate: more lost than won?"""
     floor = None if flips.floor_n is None or flips.floor_flips is None else (flips.floor_flips, flips.floor_n)
     found = flip_test(flips.lost, flips.gained, flips.n, floor, policy.accuracy.flip_floor)
     margin, (low, high) = policy.accuracy.flip_margin, found.bounds(policy.alpha)
@@ -26,8 +26,8 @@ def flip_line(pair: Pair, where: str, title: str, flips: Flips, policy: Policy) 
     return line.model_copy(
         update={
             "role": _role(pair),
-            "reference_value": found.floor_rate,
-            "candidate_value": (flips.lost + flips.gained) / flips.n,
+            "reference_value": found.noise,
+            "candidate_value": flips.lost / flips.n,
             "effect": found.effect,
             "bounds": Bounds(low=low, high=high, method=found.method),
             "p_fail": found.p_more,
@@ -88,7 +88,7 @@ def _role(pair: Pair) -> Role:
     return "guard" if pair.role == "primary" else pair.role
 
 
-def _flips(n: int, lost: int, gained: int, p: float | None, excess: FlipExcess | NetLoss) -> Flips:
+def _flips(n: int, lost: int, gained: int, p: float | None, excess: LossExcess | NetLoss) -> Flips:
     floor = excess.floor
     return Flips(
         n=n, lost=lost, gained=gained, mcnemar_p=p,

@@ -103,15 +103,19 @@ def _common(column: str, pair: Pair, reference: Answers, candidate: Answers) -> 
 
 
 def _floor(column: str, pair: Pair) -> tuple[int, int] | None:
-    """(flips, items) of the original model against itself, in the reference's run, else in the candidate's."""
-    for side in (pair.reference, pair.candidate):
+    """(flips, items) of the original model against itself, in both runs together where both answered twice.
+
+    Flips between the sides hold the noise of either, so that the mean of both rates is what noise alone makes.
+    """
+    flips = n = 0
+    runs = {side.manifest.run_id: side for side in (pair.reference, pair.candidate)}
+    for side in runs.values():
         first, second = (side.answers.get((column, "baseline", repeat)) for repeat in (0, 1))
         if first is not None and second is not None and _binary(first.score) and _binary(second.score):
             again = {key: float(second.score[i]) for i, key in enumerate(second.keys)}
             both = [(float(first.score[i]), again[key]) for i, key in enumerate(first.keys) if key in again]
-            if both:
-                return sum(a != b for a, b in both), len(both)
-    return None
+            flips, n = flips + sum(a != b for a, b in both), n + len(both)
+    return (flips, n) if n else None
 
 
 def _noise(column: str, pair: Pair) -> ItemDelta | None:

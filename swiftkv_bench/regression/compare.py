@@ -119,48 +119,48 @@ def corrected(lines: Sequence[Line], policy: Policy) -> tuple[list[Line], int]:
 
 
 def _controlled(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> list[Line]:
-    """A FAIL under load is undecided where the original model on the same engine got worse too, unless by far less."""
-    moved = _control(lines, baseline, candidate)
+    """A FAIL under load is undecided where it is within the margin of what the original model on the same engine did.
+
+    Both arms of a run take turns, so that a machine that is slower now than then slows both.
+    """
+    control = _control(lines, baseline, candidate)
     out = []
     for line in lines:
-        control = moved.get((line.metric, line.where))
-        alike = control is not None and line.candidate_arm != "baseline" and not _beyond(line, control)
-        if line.verdict is Verdict.FAIL and control is not None and alike:
+        moved = control.get((line.metric, line.where))
+        counts = line.verdict is Verdict.FAIL and line.candidate_arm != "baseline"
+        if counts and moved is not None and _explained(line, moved):
             reason = (
-                f"the baseline arm, whose engine did not change, moved by {_percent(control)} as well: the machine "
-                "changed; repeat both runs side by side"
+                f"the baseline arm, whose engine did not change, moved by {_percent(moved)} as well, and the rest is "
+                "within the margin: the machine changed; repeat both runs side by side"
             )
             line = line.model_copy(update={"verdict": Verdict.INCONCLUSIVE, "reason": reason})
         out.append(line)
     return out
 
 
-def _beyond(line: Line, control: Line) -> bool:
-    """Worse than the margin even if the machine took the most that the control's bounds allow."""
-    if line.bounds is None or control.bounds is None:
+def _explained(line: Line, control: Line) -> bool:
+    """Whether the effect is within the margin once a control that got worse is taken off it."""
+    if line.effect is None or control.effect is None:
         return False
     if line.worse == "higher":
-        return line.bounds.low / control.bounds.high > line.limit
-    return line.bounds.high / control.bounds.low < line.limit
+        return line.effect / max(1.0, control.effect) <= line.limit
+    return line.effect / min(1.0, control.effect) >= line.limit
 
 
 def _control(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> dict[tuple[str, str], Line]:
-    """(metric, where) -> line of the baseline arm that is worse than its limit although nothing of it changed."""
+    """(metric, where) -> line of the baseline arm, where its engine is the same in both runs."""
     if baseline.side.arm is not None or not same_engine(baseline, candidate, "baseline"):
         return {}
     return {
         (line.metric, line.where): line
         for line in lines
-        if line.part == "performance"
-        and line.candidate_arm == "baseline"
-        and line.role == "shown"
-        and line.verdict is Verdict.FAIL
+        if line.part == "performance" and line.candidate_arm == "baseline" and line.role == "shown"
     }
 
 
 def _moved(lines: Sequence[Line], baseline: Evidence, candidate: Evidence) -> list[Note]:
     """Of a metric's average over the points where there is one, else of its points."""
-    found = list(_control(lines, baseline, candidate).values())
+    found = [line for line in _control(lines, baseline, candidate).values() if line.verdict is Verdict.FAIL]
     averaged = {line.metric for line in found if line.family == "overall"}
     return [
         Note(

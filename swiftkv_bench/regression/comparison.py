@@ -26,7 +26,7 @@ Role = Literal["primary", "guard", "shown"]
 
 Family = Literal["score", "flips", "answers", "overall", "cell"]
 """What lines are corrected together, each kind with an equal share of the error rate. `score`: columns and their
-average. `flips`: items that changed sides, against the noise floor. `answers`: unparsed and unfinished answers.
+average. `flips`: right answers lost, beyond those that noise loses. `answers`: unparsed and unfinished answers.
 `overall`: a metric's geometric mean over the load points. `cell`: a metric at one load point."""
 
 
@@ -91,10 +91,12 @@ class Line(Record):
     """One claim: a figure of the candidate against a reference, its uncertainty and the verdict.
 
     `effect` is candidate − reference, share of one (`scale` difference), or candidate / reference (`scale` ratio).
-    The bounds and `limit` are on the same scale, so that a picture of them shows the verdict: "not worse than the
-    margin" is PASS when the bounds lie whole on the good side of `limit`, FAIL when on the bad side and the
-    corrected p agrees. Flips FAIL when they are more than noise (corrected p) and the effect is beyond `limit`; where
-    noise was not measured the effect is the net loss, and noise loses and gains alike.
+    The bounds and `limit` are on the same scale. "Not worse than the margin" is PASS when the bounds lie whole on the
+    good side of `limit`. A score FAILs when they lie whole on the bad side and the corrected p agrees; a figure under
+    load when it got worse (corrected p) and the effect is beyond `limit`. The effect of flips is the share of items
+    lost beyond those that noise loses: half of the flips between two answers of one engine, and where that rate is not
+    known as many as were gained. They FAIL when more are lost than noise loses (corrected p) and the effect is beyond
+    `limit`.
     """
 
     line_id: str = Field(description="stable name, e.g. accuracy/gsm8k/score/swiftkv/baseline run")
@@ -118,7 +120,11 @@ class Line(Record):
     limit: float = Field(description="the effect at which tolerance ends")
     n: int = Field(description="items, pairs of trials, or trials of the smaller side", ge=0)
     n_unit: Literal["items", "pairs of trials", "trials"] = Field(description="what n counts")
-    p_fail: float | None = Field(None, description="one-sided p of `not worse than the margin`; small means worse")
+    p_fail: float | None = Field(
+        None,
+        description="one-sided p of `not worse than the margin` (scores, answers), `no more lost than noise loses` "
+        "(flips) or `not worse at all` (under load); small means worse",
+    )
     p_fail_corrected: float | None = Field(None, description="the same, corrected over the report's claims")
     verdict: Verdict = Field(description="PASS, FAIL or INCONCLUSIVE")
     n_to_decide: int | None = Field(

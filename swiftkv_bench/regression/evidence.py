@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,12 @@ Key = tuple[str, int]
 
 AnswersKey = tuple[str, Arm, int]
 """(column, arm, repeat)."""
+
+PAIRED = ("ttft_s", "tpot_s")
+"""Latencies that are kept of every request, so that trials of one schedule compare request by request."""
+
+REQUESTS_KEPT = 1000
+"""Most requests of a trial that are kept; the median of as many is known to a few per cent of their spread."""
 
 Bool = npt.NDArray[np.bool_]
 Prints = npt.NDArray[np.uint32]
@@ -69,6 +75,8 @@ class TrialFigures:
         valid: no finding of severity `invalid`.
         saturated: requests came faster than they were answered.
         figures: metric key -> figure, where the trial supports one.
+        requests: latency (`PAIRED`) -> seconds of every request in order of schedule, NaN for one without it; of trials
+            of more than `REQUESTS_KEPT` requests every second, third, ... one.
     """
 
     trial: Trial
@@ -76,6 +84,7 @@ class TrialFigures:
     valid: bool
     saturated: bool
     figures: Mapping[str, float]
+    requests: Mapping[str, Float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -199,9 +208,17 @@ def _trials(
         check = check_trial(record, table, m, server_metrics(record.server_before, record.server_after))
         findings += check.findings
         if record.status == "complete":
+            requests = {name: kept(getattr(m.per_request, name)) for name in PAIRED}
             figures = trial_figures(m)
-            trials.append(TrialFigures(record.trial, record.started_utc, check.valid, check.saturated, figures))
+            started = record.started_utc
+            trials.append(TrialFigures(record.trial, started, check.valid, check.saturated, figures, requests))
     return trials, findings
+
+
+def kept(values: Float) -> Float:
+    """At most `REQUESTS_KEPT` of the values, evenly, rounded as an accepted run keeps them."""
+    step = -(-len(values) // REQUESTS_KEPT)
+    return values[:: max(1, step)].astype(np.float32).astype(float)
 
 
 def _run_notes(manifest: Manifest, sealed: bool) -> list[Note]:

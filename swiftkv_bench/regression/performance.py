@@ -2,52 +2,16 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from swiftkv_bench.analysis.values import METRICS, Metric
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.regression.cells import Cell, by_point, cells, median_of
 from swiftkv_bench.regression.claims import performance_line
 from swiftkv_bench.regression.comparison import Bounds, Line, Role
-from swiftkv_bench.regression.evidence import Evidence, TrialFigures
 from swiftkv_bench.regression.pairs import Pair
 from swiftkv_bench.regression.policy import Policy
-from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import UNPACED, Point
 from swiftkv_bench.stats.grids import grid_log_ratio, unpaired_grid_log_ratio
-from swiftkv_bench.stats.trials import LogRatio, paired_log_ratio, unpaired_log_ratio
+from swiftkv_bench.stats.trials import LogRatio
 from swiftkv_bench.stats.verdicts import Verdict
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One load point on both sides: repeat -> valid trial.
-
-    Attributes:
-        paired: trials of the same repeat share schedule and prompts.
-        saturated: (reference, candidate): requests came faster than they were answered in half of the trials.
-    """
-
-    point: Point
-    reference: Mapping[int, TrialFigures]
-    candidate: Mapping[int, TrialFigures]
-    paired: bool
-    saturated: tuple[bool, bool]
-
-    def figures(self, metric: str) -> tuple[dict[int, float], dict[int, float]]:
-        """Repeat -> figure of either side; of common repeats alone where trials pair."""
-        sides = [
-            {i: t.figures[metric] for i, t in trials.items() if metric in t.figures}
-            for trials in (self.reference, self.candidate)
-        ]
-        if self.paired:
-            common = sides[0].keys() & sides[1].keys()
-            sides = [{i: side[i] for i in sorted(common)} for side in sides]
-        return sides[0], sides[1]
-
-    def ratio(self, metric: str) -> LogRatio | None:
-        """candidate / reference."""
-        r, c = (list(side.values()) for side in self.figures(metric))
-        return paired_log_ratio(c, r) if self.paired else unpaired_log_ratio(c, r)
 
 
 def performance_lines(pair: Pair, policy: Policy) -> list[Line]:
@@ -56,14 +20,16 @@ def performance_lines(pair: Pair, policy: Policy) -> list[Line]:
     Raises:
         InputError: both sides have trials and no load point is common to them.
     """
-    cells = _cells(pair)
+    found = cells(pair)
     lines = []
     for key, margin in policy.performance.metrics.items():
-        of_metric = [cell for cell in cells if _applies(METRICS[key], cell)]
-        role: Role = "guard" if pair.role == "primary" and len(of_metric) > 1 else pair.role
-        lines += [_cell_line(pair, cell, METRICS[key], margin, role, policy) for cell in of_metric]
+        metric = METRICS[key]
+        of_metric = [cell for cell in found if cell.applies(metric)]
+        role = _role(pair, metric, of_metric, policy)
+        of_cells: Role = "guard" if role == "primary" and len(of_metric) > 1 else role
+        lines += [_cell_line(pair, cell, metric, margin, of_cells, policy) for cell in of_metric]
         if len(of_metric) > 1:
-            lines.append(_overall_line(pair, of_metric, METRICS[key], margin, policy))
+            lines.append(_overall_line(pair, of_metric, metric, margin, role, policy))
     planned = (pair.reference.manifest.plan.perf, pair.candidate.manifest.plan.perf)
     if not lines and None not in planned and policy.performance.metrics:
         lines.append(_nothing(pair, *next(iter(policy.performance.metrics.items()))))
@@ -78,49 +44,17 @@ def _nothing(pair: Pair, key: str, margin: float) -> Line:
     return line.model_copy(update={"reason": "no load point has a valid trial of the reference"})
 
 
-def _cells(pair: Pair) -> list[Cell]:
-    reference, candidate = _by_point(pair.reference, pair.reference_arm), _by_point(pair.candidate, pair.candidate_arm)
-    common = [point_id for point_id in candidate if point_id in reference]
-    if reference and candidate and not common:
-        raise InputError(
-            f"{pair.reference.side.label} and {pair.candidate.side.label} have no load point in common (for example "
-            f"{next(iter(reference))} and {next(iter(candidate))}); run both with the same lengths, rates and requests"
-        )
-    return [_cell(reference[point_id], candidate[point_id]) for point_id in common]
-
-
-def _by_point(side: Evidence, arm: Arm) -> dict[str, list[TrialFigures]]:
-    found: dict[str, list[TrialFigures]] = {}
-    for trial in side.trials:
-        if trial.trial.arm == arm:
-            found.setdefault(trial.trial.point.point_id, []).append(trial)
-    return found
-
-
-def _cell(reference: Sequence[TrialFigures], candidate: Sequence[TrialFigures]) -> Cell:
-    sides = [{t.trial.repeat: t for t in trials if t.valid} for trials in (reference, candidate)]
-    common = sides[0].keys() & sides[1].keys()
-    paired = bool(common) and all(sides[0][i].trial.seed == sides[1][i].trial.seed for i in common)
-    saturated = [bool(side) and 2 * sum(t.saturated for t in side.values()) >= len(side) for side in sides]
-    return Cell(reference[0].trial.point, sides[0], sides[1], paired, (saturated[0], saturated[1]))
-
-
-def _applies(metric: Metric, cell: Cell) -> bool:
-    """Whether the point can say something of the metric: the reference has a valid figure there.
-
-    Latencies of a saturated reference grow with the length of the run; a throughput below saturation is the asked rate.
-    """
-    if not any(metric.key in t.figures for t in cell.reference.values()):
-        return False
-    if metric.latency is not None:
-        return not cell.saturated[0]
-    if metric.key == "goodput":
-        return True
-    return cell.point.arrivals.process in UNPACED or any(cell.saturated)
+def _role(pair: Pair, metric: Metric, of_metric: Sequence[Cell], policy: Policy) -> Role:
+    """What a metric's verdict counts for: other figures of a latency guard where its median is compared, too."""
+    median = median_of(metric)
+    beside = median is not None and median.key != metric.key and median.key in policy.performance.metrics
+    if pair.role == "primary" and beside and median is not None and all(c.applies(median) for c in of_metric):
+        return "guard"
+    return pair.role
 
 
 def _cell_line(pair: Pair, cell: Cell, metric: Metric, margin: float, role: Role, policy: Policy) -> Line:
-    reference, candidate = (tuple(side.values()) for side in cell.figures(metric.key))
+    reference, candidate = (tuple(side.values()) for side in cell.figures(metric))
     where, title = cell.point.point_id, metric.title
     line = performance_line(pair, "cell", metric, where, title, margin=margin, role=role, paired=cell.paired)
     line = line.model_copy(
@@ -132,7 +66,7 @@ def _cell_line(pair: Pair, cell: Cell, metric: Metric, margin: float, role: Role
             "candidate_trials": candidate,
         }
     )
-    return _judged(line, cell.ratio(metric.key), policy, _absent(cell, metric.key))
+    return _judged(line, cell.ratio(metric), policy, _absent(cell, metric.key), by_request=cell.by_request(metric))
 
 
 def _absent(cell: Cell, metric: str) -> str:
@@ -144,32 +78,39 @@ def _absent(cell: Cell, metric: str) -> str:
     return "no trial pairs, or a figure is 0"
 
 
-def _overall_line(pair: Pair, cells: Sequence[Cell], metric: Metric, margin: float, policy: Policy) -> Line:
+def _overall_line(
+    pair: Pair, of_metric: Sequence[Cell], metric: Metric, margin: float, role: Role, policy: Policy
+) -> Line:
     """Geometric mean over the points; what moves a whole repeat counts once."""
-    found = [cell.figures(metric.key) for cell in cells]
-    paired = all(cell.paired for cell in cells)
-    title = f"{metric.title}, {len(cells)} points"
-    line = performance_line(pair, "overall", metric, "all points", title, margin=margin, role=pair.role, paired=paired)
+    found = [cell.figures(metric) for cell in of_metric]
+    paired = all(cell.paired for cell in of_metric)
+    title = f"{metric.title}, {len(of_metric)} points"
+    line = performance_line(pair, "overall", metric, "all points", title, margin=margin, role=role, paired=paired)
     absent = sum(not candidate or not reference for reference, candidate in found)
     if absent:
-        reason = f"{absent} of {len(cells)} points have no valid figure on both sides"
+        reason = f"{absent} of {len(of_metric)} points have no valid figure on both sides"
         return line.model_copy(update={"reason": reason})
     if any(value <= 0 for sides in found for side in sides for value in side.values()):
         return line.model_copy(update={"reason": "a figure is 0, so that there is no ratio"})
-    reference, candidate = ([_logs(sides[i]) for sides in found] for i in (0, 1))
     if paired:
-        both = zip(reference, candidate, strict=True)
-        ratio = grid_log_ratio([{i: c[i] - r[i] for i in r if i in c} for r, c in both])
+        ratio = grid_log_ratio([cell.moved(metric) or {} for cell in of_metric])
     else:
+        reference, candidate = ([_logs(sides[i]) for sides in found] for i in (0, 1))
         ratio = unpaired_grid_log_ratio(candidate, reference)
-    return _judged(line, ratio, policy, "at a point no repeat has a figure on both sides")
+    missing = "at a point no repeat has a figure on both sides"
+    return _judged(line, ratio, policy, missing, by_request=all(cell.by_request(metric) for cell in of_metric))
 
 
 def _logs(figures: Mapping[int, float]) -> dict[int, float]:
     return {repeat: math.log(value) for repeat, value in figures.items()}
 
 
-def _judged(line: Line, ratio: LogRatio | None, policy: Policy, absent: str) -> Line:
+def _judged(line: Line, ratio: LogRatio | None, policy: Policy, absent: str, *, by_request: bool) -> Line:
+    """PASS: the bounds lie on the good side of the limit. FAIL: worse than the reference, and the ratio past the limit.
+
+    A FAIL claims that something got worse, so its p is of "not worse at all". To claim that it got worse by more than
+    the margin would take four times the trials where the margin is 5 % and the change 10 %.
+    """
     if ratio is None:
         return line.model_copy(update={"reason": absent})
     bounds = ratio.bounds(policy.alpha)
@@ -177,11 +118,15 @@ def _judged(line: Line, ratio: LogRatio | None, policy: Policy, absent: str) -> 
         reason = f"{ratio.n} trial a side has no spread; at least 2 are needed, 5 are better"
         return line.model_copy(update={"effect": ratio.ratio, "n": ratio.n, "reason": reason})
     higher = line.worse == "higher"
-    p_fail = ratio.p_at_most(line.limit) if higher else ratio.p_at_least(line.limit)
+    p_fail = ratio.p_at_most(1.0) if higher else ratio.p_at_least(1.0)
     low, high = bounds
-    good, bad = (high < line.limit, low > line.limit) if higher else (low > line.limit, high < line.limit)
-    verdict = Verdict.PASS if good else Verdict.FAIL if bad else Verdict.INCONCLUSIVE
+    good = high < line.limit if higher else low > line.limit
+    beyond = ratio.ratio > line.limit if higher else ratio.ratio < line.limit
+    worse = beyond and p_fail is not None and p_fail <= policy.alpha
+    verdict = Verdict.PASS if good else Verdict.FAIL if worse else Verdict.INCONCLUSIVE
+    needed = ratio.n_to_decide(1.0 if beyond else line.limit, policy.alpha)
     kind = "paired trials" if ratio.paired else "trials, Welch"
+    kind += ", each the median over its requests of the ratio of the same request" if by_request else ""
     return line.model_copy(
         update={
             "effect": ratio.ratio,
@@ -191,7 +136,7 @@ def _judged(line: Line, ratio: LogRatio | None, policy: Policy, absent: str) -> 
             "n": ratio.n,
             "p_fail": p_fail,
             "verdict": verdict,
-            "n_to_decide": ratio.n_to_decide(line.limit, policy.alpha) if verdict is Verdict.INCONCLUSIVE else None,
+            "n_to_decide": needed if verdict is Verdict.INCONCLUSIVE else None,
         }
     )
 
@@ -204,6 +149,6 @@ def _geometric(values: Sequence[float]) -> float | None:
 
 def points_apart(pair: Pair) -> Iterator[tuple[str, str]]:
     """(side, point id) of load points that only one side has."""
-    reference, candidate = _by_point(pair.reference, pair.reference_arm), _by_point(pair.candidate, pair.candidate_arm)
+    reference, candidate = by_point(pair.reference, pair.reference_arm), by_point(pair.candidate, pair.candidate_arm)
     yield from (("baseline", point_id) for point_id in reference if point_id not in candidate)
     yield from (("candidate", point_id) for point_id in candidate if point_id not in reference)

@@ -27,7 +27,7 @@ class AccuracyPolicy(Record):
     margin: Share | None = Field(None, description="largest tolerated drop of a column; None: the suite's own margins")
     columns: dict[str, Share] = Field({}, description="column key -> its margin, before `margin`")
     macro_margin: Share | None = Field(None, description="of the columns' average; None: the suite's own")
-    flip_margin: Share = Field(0.01, description="flips above the noise floor that are tolerated, share of items")
+    flip_margin: Share = Field(0.01, description="right answers lost beyond noise that are tolerated, share of items")
     flip_floor: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         None,
         description="flip rate of an unchanged engine, where no A/A answers (--repeat-baseline) were recorded; None: "
@@ -42,8 +42,16 @@ class PerformancePolicy(Record):
     """Margins of figures under load, relative."""
 
     metrics: dict[str, Share] = Field(
-        {"ttft_mean_s": 0.05, "tpot_mean_s": 0.05, "total_throughput": 0.05, "goodput": 0.05},
-        description="metric -> largest tolerated change for the worse, relative; others are not gated",
+        {
+            "ttft_p50_s": 0.05,
+            "ttft_mean_s": 0.05,
+            "tpot_p50_s": 0.05,
+            "tpot_mean_s": 0.05,
+            "total_throughput": 0.05,
+            "goodput": 0.05,
+        },
+        description="metric -> largest tolerated change for the worse, relative; others are not gated. Where the "
+        "median of a latency is gated its other figures only guard",
     )
     slo: str | None = Field(None, description="latency targets that goodput counts against, e.g. ttft=2s,tpot=50ms")
 
@@ -74,7 +82,9 @@ class PerformancePolicy(Record):
 class Policy(Record):
     """What a comparison gates on. Every field has a default, so that an empty file is a policy."""
 
-    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(0.95, description="one-sided, of every PASS and FAIL")
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+        0.95, description="one-sided: that what passes is within its margin, that what fails got worse"
+    )
     correction: Literal["holm", "none"] = Field("holm", description="over all FAIL claims of one report")
     arms: tuple[Arm, ...] = Field(
         ("swiftkv", "swiftkv-full"), description="arms whose lines decide; lines of others are shown beside them"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from swiftkv_bench.analysis.values import METRICS
-from swiftkv_bench.regression.evidence import Answers, AnswersKey, Key, TrialFigures
+from swiftkv_bench.regression.evidence import PAIRED, Answers, AnswersKey, Key, TrialFigures
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import PerfPlan
 
@@ -82,7 +82,11 @@ def unpack_items(data: bytes) -> dict[AnswersKey, Answers]:
 
 
 def pack_trials(trials: Sequence[TrialFigures]) -> bytes:
-    """One row a trial; a figure that it does not support is null. What was run stands in the manifest's plan."""
+    """One row a trial; a figure that it does not support is null. What was run stands in the manifest's plan.
+
+    `requests:<latency>` lists the latency of its requests, NaN where one has none; runs accepted before have no such
+    column.
+    """
     columns: dict[str, Any] = {
         "trial_id": pa.array([t.trial.trial_id for t in trials]),
         "started_utc": pa.array([t.started_utc for t in trials]),
@@ -92,6 +96,10 @@ def pack_trials(trials: Sequence[TrialFigures]) -> bytes:
     for key in METRICS:
         if any(key in t.figures for t in trials):
             columns[key] = pa.array([t.figures.get(key) for t in trials], pa.float64())
+    for name in PAIRED:
+        if any(name in t.requests for t in trials):
+            rows = [t.requests.get(name) for t in trials]
+            columns[f"requests:{name}"] = pa.array(rows, pa.list_(pa.float32()))
     return _parquet(pa.table(columns))
 
 
@@ -105,6 +113,11 @@ def unpack_trials(data: bytes, plan: PerfPlan) -> list[TrialFigures]:
             valid=row["valid"],
             saturated=row["saturated"],
             figures={key: row[key] for key in METRICS if row.get(key) is not None},
+            requests={
+                name: np.array(row[f"requests:{name}"], dtype=float)
+                for name in PAIRED
+                if row.get(f"requests:{name}") is not None
+            },
         )
         for row in pq.read_table(io.BytesIO(data)).to_pylist()
     ]

@@ -1,7 +1,7 @@
 """The common base of everything that is read or written, and the version of the written format.
 
 Format history:
-    1  first format.
+    1  first format. Trials recorded before engines were watched have an empty `telemetry`; it is read as none.
 """
 
 import hashlib

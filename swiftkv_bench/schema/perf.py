@@ -9,7 +9,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from swiftkv_bench.schema.base import Record, content_hash
 from swiftkv_bench.schema.engine import Arm
@@ -145,6 +145,12 @@ class TrialRecord(Record):
     server_before: dict[str, float] = Field({}, description="server counters (/metrics) before the window")
     server_after: dict[str, float] = Field({}, description="the same after the last response")
     telemetry: Telemetry | None = Field(None, description="engine processes, GPUs and gauges; None if interrupted")
+
+    @field_validator("telemetry", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: object) -> object:
+        """The first trials of format 1 have an empty object, for nothing was watched."""
+        return None if value == {} else value
 
     @classmethod
     def not_run(cls, trial: Trial, reason: str) -> "TrialRecord":

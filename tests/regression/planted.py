@@ -66,7 +66,7 @@ def answered(folder: Path, scores: Scores, *, sealed: bool = True, **changes: An
 
 def loaded(
     folder: Path,
-    ttft_s: Mapping[Arm, Sequence[float]],
+    ttft_s: Mapping[Arm, Sequence[float | Float]],
     *,
     itl_s: float = 0.01,
     arrivals: Sequence[Arrivals] = (RATE,),
@@ -74,7 +74,7 @@ def loaded(
     late: Mapping[tuple[Arm, int], float] | None = None,
     **changes: Any,
 ) -> Run:
-    """A finished load run: one trial a value, every request with that TTFT; `late` spoils a trial."""
+    """A finished load run: one trial a value, its 40 requests with that TTFT or those; `late` spoils a trial."""
     points = [point(100, a, 40, output_len=4) for a in arrivals]
     trials = [
         Trial(trial_id=f"{p.point_id}-{arm}-{k}", point=p, arm=arm, repeat=k, seed=seed + k)
@@ -86,7 +86,8 @@ def loaded(
         paced = trial.point.arrivals.rate is not None
         scheduled = np.arange(40) / 10.0 if paced else np.zeros(40)
         lateness = (late or {}).get((trial.arm, trial.repeat), 0.0)
-        served = table(scheduled, np.full(40, ttft_s[trial.arm][trial.repeat]), itl_s, lateness_s=lateness)
+        first_s = np.broadcast_to(ttft_s[trial.arm][trial.repeat], 40)
+        served = table(scheduled, first_s, itl_s, lateness_s=lateness)
         record = trial_record(trial.point, trial.arm, trial.repeat, float(scheduled[-1])).model_copy(
             update={"trial": trial}
         )

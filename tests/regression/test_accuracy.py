@@ -63,7 +63,18 @@ def test_flips_within_a_measured_noise_floor_do_not_fail(tmp_path: Path) -> None
     assert found.verdict is not Verdict.FAIL
     assert found.flips is not None
     assert (found.flips.floor_flips, found.flips.floor_n) == (15, N)
-    assert found.effect == pytest.approx(0.0)
+    assert found.effect == pytest.approx(8 / N - 15 / (2 * N))
+
+
+def test_the_noise_floor_is_that_of_both_runs(tmp_path: Path) -> None:
+    first: Scores = {**SAME, ("gsm8k", "baseline", 1): flipped(RIGHT, lost=2)}
+    second: Scores = {**SAME, ("gsm8k", "baseline", 1): flipped(RIGHT, gained=4)}
+    before, after = answered(tmp_path / "a", first), answered(tmp_path / "b", second)
+    both, itself = (line(compared(before, other), FLIPS).flips for other in (after, before))
+    assert both is not None
+    assert itself is not None
+    assert (both.floor_flips, both.floor_n) == (6, 2 * N)
+    assert (itself.floor_flips, itself.floor_n) == (2, N)
 
 
 def test_a_large_drop_fails_on_the_score(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from swiftkv_bench import integrity
 from swiftkv_bench.errors import IncomparableError, InputError
 from swiftkv_bench.regression.baselines import Entry, accept, accepted_runs, find, read_accepted
 from swiftkv_bench.regression.compare import Request, compare_runs
+from swiftkv_bench.regression.comparison import RunComparison
 from swiftkv_bench.regression.policy import Policy
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.store import Run
@@ -42,7 +44,11 @@ def test_an_accepted_run_says_what_its_folder_said(tmp_path: Path) -> None:
             for name in ("score", "prints", "unparsed", "unfinished", "truncated"):
                 assert (getattr(answers, name) == getattr(again, name)).all()
             assert answers.generated == again.generated
-        assert list(before.trials) == list(after.trials)
+        assert len(before.trials) == len(after.trials)
+        for one, other in zip(before.trials, after.trials, strict=True):
+            assert replace(one, requests={}) == replace(other, requests={})
+            lists = [{name: x.tolist() for name, x in trial.requests.items()} for trial in (one, other)]
+            assert lists[0] == lists[1]
 
 
 def test_a_comparison_with_the_accepted_run_has_the_same_figures(tmp_path: Path) -> None:
@@ -53,9 +59,22 @@ def test_a_comparison_with_the_accepted_run_has_the_same_figures(tmp_path: Path)
     by_name = compare_runs(find("main", tmp_path / "accepted", Policy()), read(after), asked)
     by_folder = compared(before, after)
     assert by_name.verdicts == by_folder.verdicts
-    figures = [[(one.metric, one.effect, one.bounds, one.p_fail) for one in c.lines] for c in (by_name, by_folder)]
-    assert figures[0] == figures[1]
+    assert _figures(by_name) == _figures(by_folder)
     assert {one.reference for one in by_name.lines} == {"accepted run"}
+
+
+def test_requests_of_an_accepted_run_pair_as_those_of_its_folder(tmp_path: Path) -> None:
+    before = loaded(tmp_path / "a", TTFT)
+    after = loaded(tmp_path / "b", {**TTFT, "swiftkv": [0.055, 0.066, 0.0606]})
+    _accept(before, tmp_path / "accepted")
+    asked = Request(Policy(), None, (), (), NOW)
+    by_name = compare_runs(find("main", tmp_path / "accepted", Policy()), read(after), asked)
+    assert _figures(by_name) == _figures(compared(before, after))
+    assert {"ttft_p50_s", "tpot_p50_s"} <= {one.metric for one in by_name.lines}
+
+
+def _figures(found: RunComparison) -> list[object]:
+    return [(one.metric, one.effect, one.bounds, one.p_fail) for one in found.lines]
 
 
 def test_a_full_accuracy_run_stays_below_two_megabytes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Flips against the noise floor: exact tests computed a second way, bounds at known values."""
+"""Losses against the noise floor: exact tests computed a second way, bounds at known values."""
 
 import pytest
 from hypothesis import given
@@ -10,15 +10,16 @@ from swiftkv_bench.stats.items import score_bounds
 
 
 def test_p_against_an_assumed_floor_is_binomial() -> None:
-    found = flip_test(9, 0, 200, None, 0.01)
+    # An engine that flips 2 % of its answers loses 1 % by noise, whatever is won.
+    found = flip_test(9, 4, 200, None, 0.02)
     assert found.p_more == pytest.approx(stats.binomtest(9, 200, 0.01, alternative="greater").pvalue)
     assert found.effect == pytest.approx(0.035)
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-def test_p_against_a_measured_floor_is_fishers(flips: int, floor: int) -> None:
-    found = flip_test(flips, 0, 200, (floor, 300), None)
-    table = [[flips, 200 - flips], [floor, 300 - floor]]
+def test_p_against_a_measured_floor_is_fishers_with_two_chances_an_item(lost: int, floor: int) -> None:
+    found = flip_test(lost, 0, 200, (floor, 300), None)
+    table = [[lost, 200 - lost], [floor, 600 - floor]]
     assert found.p_more == pytest.approx(stats.fisher_exact(table, alternative="greater").pvalue, rel=1e-9)
 
 
@@ -40,7 +41,8 @@ def test_bounds_without_a_flip_are_wilsons() -> None:
 
 def test_bounds_against_a_measured_floor_are_newcombes() -> None:
     # Newcombe 1998, Statistics in Medicine 17, table II, method 10, case a (56/70 and 48/80): 0.0524 ... 0.3339.
-    low, high = flip_test(56, 0, 70, (48, 80), 0.0).bounds(0.025)
+    # 48 flips of 40 items answered twice stand for 48 of 80 chances; no engine flips so often.
+    low, high = flip_test(56, 0, 70, (48, 40), 0.0).bounds(0.025)
     assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
@@ -50,6 +52,13 @@ def test_items_to_decide_shrink_the_bound_to_the_margin() -> None:
     assert n is not None
     assert flip_test(0, 0, n, None, 0.0).bounds()[1] <= 0.01 < flip_test(0, 0, n - 2, None, 0.0).bounds()[1]
     assert flip_test(20, 0, 200, None, 0.01).n_to_decide(0.01) is None
+
+
+def test_items_to_decide_count_a_measured_floor_that_grows_with_them() -> None:
+    # One lost of 200, nothing flipped in 200 answered twice: variance of 1 + 1/2 shares, room of 1 − 0.5 points.
+    z = stats.norm.ppf(0.95) + stats.norm.ppf(0.8)
+    expected = 1.5 * 0.005 * 0.995 * (z / 0.005) ** 2
+    assert flip_test(1, 0, 200, (0, 200), None).n_to_decide(0.01) == pytest.approx(expected, abs=1)
 
 
 def test_without_a_known_rate_only_the_direction_of_flips_counts() -> None:

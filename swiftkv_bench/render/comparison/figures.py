@@ -12,6 +12,11 @@ from swiftkv_bench.render.wording import ARM
 
 MOST_ROWS = 40
 
+_FAIL = {
+    "accuracy": "the bar lies left of it",
+    "performance": "the mark lies left of it and the bar left of 0",
+}
+
 
 def figures(found: RunComparison, formats: Sequence[str] = ("svg", "png")) -> tuple[Figure, ...]:
     """Scores, then figures under load; a part without a line that decides is left out."""
@@ -42,7 +47,7 @@ def _figure(found: RunComparison, part: str, formats: Sequence[str]) -> Figure |
         return save(
             f"{part}_change", formats, title,
             f"Bars: one-sided {units.percent(found.policy.confidence, 0)} bounds. PASS: the bar lies right of the "
-            "limit. FAIL: left of it, also after the correction. INCONCLUSIVE: it spans it or a check forbids a claim.",
+            f"limit. FAIL: {_FAIL[part]}, also after the correction. INCONCLUSIVE: neither, or a check forbids it.",
             told,
         )  # fmt: skip
 

@@ -56,15 +56,27 @@ def claims_table(found: RunComparison, most: int = MOST_CLAIMS) -> TableView:
 
 
 def part_tables(found: RunComparison, part: str) -> tuple[TableView, ...]:
-    """A table a pair of arms, those that decide first; the others are folded."""
+    """A table a pair of arms, and a latency under load; those that decide first, the others are folded."""
     of_part = [x for x in found.lines if x.part == part]
     pairs: dict[_Pair, list[Line]] = {}
     for line in of_part:
         pairs.setdefault((line.candidate_arm, line.reference), []).append(line)
     order = {"primary": 0, "guard": 1, "shown": 2}
     ranked = sorted(pairs.items(), key=lambda item: min(order[x.role] for x in item[1]))
-    make = _accuracy_table if part == "accuracy" else _load_table
-    return tuple(make(f"{part}-{i}", *pair, of_pair) for i, (pair, of_pair) in enumerate(ranked, 1))
+    if part == "accuracy":
+        return tuple(_accuracy_table(f"{part}-{i}", *pair, of_pair) for i, (pair, of_pair) in enumerate(ranked, 1))
+    kinds = [(pair, kind, of_kind) for pair, of_pair in ranked for kind, of_kind in _by_kind(of_pair).items()]
+    return tuple(_load_table(f"{part}-{i}", kind, *pair, of_kind) for i, (pair, kind, of_kind) in enumerate(kinds, 1))
+
+
+def _by_kind(of_pair: Sequence[Line]) -> Mapping[str, Sequence[Line]]:
+    """Lines of one latency, or of what is none, so that a table is no wider than a page."""
+    found: dict[str, list[Line]] = {}
+    for line in of_pair:
+        metric = METRICS[line.metric]
+        kind = "throughput" if metric.latency is None else metric.title.rsplit(" ", 1)[0]
+        found.setdefault(kind, []).append(line)
+    return found
 
 
 def _accuracy_table(key: str, arm: Arm, reference: ReferenceKind, of_pair: Sequence[Line]) -> TableView:
@@ -92,13 +104,14 @@ def _accuracy_table(key: str, arm: Arm, reference: ReferenceKind, of_pair: Seque
         rows.append(tuple(cells))
     note = (
         f"Each of these {_role(of_pair)}. Flips: items whose answer changed sides, right to wrong (lost) and back "
-        "(gained), against the share that noise explains."
+        "(gained). Noise loses half of what flips between two answers of one engine; where that is not known, as many "
+        "as were gained."
     )
     title = f"Accuracy: {lines.pair(arm, reference)}"
     return TableView(key, title, tuple(heads), tuple(rows), note, folded=all(x.role == "shown" for x in of_pair))
 
 
-_FLIPS = ("lost", "gained", "above noise, points")
+_FLIPS = ("lost", "gained", "lost beyond noise, points")
 
 
 def _score_cells(line: Line | None, published: bool) -> list[Cell]:
@@ -117,7 +130,7 @@ def _flip_cells(line: Line | None) -> list[Cell]:
     return [Cell(f"{line.flips.lost:,}"), Cell(f"{line.flips.gained:,}"), _change(line), _verdict(line)]
 
 
-def _load_table(key: str, arm: Arm, reference: ReferenceKind, of_pair: Sequence[Line]) -> TableView:
+def _load_table(key: str, kind: str, arm: Arm, reference: ReferenceKind, of_pair: Sequence[Line]) -> TableView:
     metrics = list(dict.fromkeys(x.metric for x in of_pair))
     by_where: dict[str, dict[str, Line]] = {}
     for line in sorted(of_pair, key=lambda x: x.where == "all points"):
@@ -139,7 +152,7 @@ def _load_table(key: str, arm: Arm, reference: ReferenceKind, of_pair: Sequence[
         f"Each of these {_role(of_pair)}. n: {unit}. Change: candidate against reference; of all points, the geometric "
         "mean. Latencies get worse upwards, throughputs downwards."
     )
-    title = f"Speed under load: {lines.pair(arm, reference)}"
+    title = f"Under load, {kind}: {lines.pair(arm, reference)}"
     return TableView(key, title, tuple(heads), tuple(rows), note, folded=all(x.role == "shown" for x in of_pair))
 
 

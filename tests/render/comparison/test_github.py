@@ -18,9 +18,12 @@ def test_annotations(comparison: RunComparison) -> None:
 
 
 def test_every_claim_that_fails_is_an_error_and_every_open_one_a_warning(comparison: RunComparison) -> None:
-    found = list(annotations(comparison))
-    assert sum(one.startswith("::error ") for one in found) == len(lines.failed(comparison))
-    assert sum(one.startswith("::warning ") for one in found) == len(lines.undecided(comparison))
+    few = tuple(line for line in comparison.lines if not line.metric.endswith("_mean_s"))
+    fewer = comparison.model_copy(update={"lines": few})
+    found = list(annotations(fewer))
+    assert 0 < len(lines.failed(fewer)) < MOST
+    assert sum(one.startswith("::error ") for one in found) == len(lines.failed(fewer))
+    assert sum(one.startswith("::warning ") for one in found) == len(lines.undecided(fewer))
 
 
 def test_a_text_cannot_start_a_command_of_its_own(comparison: RunComparison) -> None:

@@ -14,6 +14,7 @@ __all__ = ["FAULTS", "stage_fault"]
 FAULTS = {
     "skips_prompt_rows": "SkipsPromptRows",
     "skips_decode_rows": "SkipsDecodeRows",
+    "skips_rare_rows": "SkipsRareRows",
     "wrong_layer": "WrongLayer",
     "silent_baseline": "SilentBaseline",
     "switched": "Switched",
