@@ -30,7 +30,7 @@ from swiftkv_bench.schema.manifest import Probe
 from swiftkv_bench.stats.sequential import LOOKS
 
 CONCURRENCY = 64
-"""Items in flight for each engine: enough to fill its batches, few enough to keep shots of one subject together."""
+"""Requests in flight for each engine: enough to fill its batches, few enough to keep shots of one subject together."""
 
 
 NO_DATA = "data not present"

@@ -19,6 +19,7 @@ makes the engine compute the row they come from as it computes a row it samples 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from swiftkv_bench.accuracy.items import Continuation, Generation, Question
@@ -35,8 +36,33 @@ MAX_LOGPROB_TOKEN_IDS = 128
 Answer = list[Any]
 """Of a generation [text, finish reason]; of a continuation [[log-probability, is argmax], ...], one a token."""
 
-Ask = Callable[[dict[str, Any], Callable[[Any], Answer]], Answer]
-"""Sends a request body, reduces the response with the given function, journals the result."""
+
+@dataclass(frozen=True)
+class Request:
+    """One request: its body, and how its response is read.
+
+    Attributes:
+        read: raises EngineError if the response is impossible.
+    """
+
+    body: dict[str, Any]
+    read: Callable[[Any], Answer]
+
+
+@dataclass(frozen=True)
+class Script:
+    """What answers the questions of one item.
+
+    No request waits for another's answer, so all may be under way at once: a batch computes a beginning that its
+    requests share once, and larger batches are fewer steps of the engine.
+
+    Attributes:
+        combine: answers to the requests, in order, to answers to the questions, in order.
+    """
+
+    requests: Sequence[Request]
+    method: ScoringMethod
+    combine: Callable[[Sequence[Answer]], list[Answer]] = list
 
 
 @dataclass(frozen=True)
@@ -71,27 +97,32 @@ class Abilities:
         )
 
 
-def answer_questions(
-    questions: Sequence[Question], abilities: Abilities, ask: Ask
-) -> tuple[list[Answer], ScoringMethod]:
-    """Answers all questions of one item, one request after the other so that they share their prefix's cache.
+def write_script(questions: Sequence[Question], abilities: Abilities) -> Script:
+    """The requests that answer all questions of one item.
 
     Raises:
         ProbeError: the engine has no exact way.
-        EngineError: the engine failed, or answered something impossible.
     """
     generations = [q for q in questions if isinstance(q, Generation)]
     if generations:
-        return [ask(generation_body(q), read_generation) for q in generations], "generation"
+        return Script([Request(generation_body(q), read_generation) for q in generations], "generation")
     continuations = [q for q in questions if isinstance(q, Continuation)]
-    if abilities.token_choice is not None and _is_token_choice(continuations):
-        return _choose(continuations, abilities.token_choice, ask), "choice tokens"
+    if abilities.token_choice is not None and all(len(c.tokens) == 1 for c in continuations):
+        return _next_tokens(continuations, abilities.token_choice, "choice tokens")
     method = abilities.continuation_method()
     if method == "one-token requests":
-        tables = _one_token_tables(continuations, str(abilities.token_choice), ask)
-        return [_walk(c, tables) for c in continuations], method
-    one = _forced if method == "forced decode" else _scored_prompt
-    return [one(c, ask) for c in continuations], method
+        return _next_tokens(continuations, str(abilities.token_choice), method)
+    body, read = (
+        (forced_body, read_forced) if method == "forced decode" else (prompt_logprobs_body, read_prompt_logprobs)
+    )
+    distinct = list(dict.fromkeys(continuations))
+    requests = [Request(body(c), partial(read, tokens=c.tokens)) for c in distinct]
+
+    def combine(answers: Sequence[Answer]) -> list[Answer]:
+        found = dict(zip(distinct, answers, strict=True))
+        return [found[c] for c in continuations]
+
+    return Script(requests, method, combine)
 
 
 def loglikelihood(answer: Answer) -> tuple[float, bool]:
@@ -207,51 +238,29 @@ def read_prompt_logprobs(response: Any, tokens: Sequence[int]) -> Answer:
     return [[entry["logprob"], entry["rank"] == 1] for entry in entries]
 
 
-def _is_token_choice(continuations: Sequence[Continuation]) -> bool:
-    return all(len(c.tokens) == 1 for c in continuations)
-
-
-def _choose(continuations: Sequence[Continuation], way: str, ask: Ask) -> list[Answer]:
-    """One request for each distinct context; the choices' log-probabilities in the order asked."""
-    wanted: dict[tuple[int, ...], list[int]] = {}
-    for c in continuations:
-        wanted.setdefault(c.context, []).append(c.tokens[0])
-    tables = {context: _next_token(context, list(dict.fromkeys(t)), way, ask) for context, t in wanted.items()}
-    return [[tables[c.context][c.tokens[0]]] for c in continuations]
-
-
-def _next_token(context: Sequence[int], tokens: Sequence[int], way: str, ask: Ask) -> dict[int, list[Any]]:
-    """token -> [log-probability, is argmax] after a context."""
-    width = 1 if way == "allowed_token_ids" else MAX_LOGPROB_TOKEN_IDS
-    table: dict[int, list[Any]] = {}
-    for start in range(0, len(tokens), width):
-        group = tokens[start : start + width]
-        answer = ask(token_choice_body(context, group, way), lambda r, g=group: read_token_choice(r, g))  # type: ignore[misc]
-        table.update(zip(group, answer, strict=True))
-    return table
-
-
-def _one_token_tables(
-    continuations: Sequence[Continuation], way: str, ask: Ask
-) -> dict[tuple[int, ...], dict[int, list[Any]]]:
-    """Next-token tables of every distinct prefix of the continuations: shared beginnings are asked once."""
-    wanted: dict[tuple[int, ...], list[int]] = {}
+def _next_tokens(continuations: Sequence[Continuation], way: str, method: ScoringMethod) -> Script:
+    """Next-token log-probabilities after every distinct prefix: what continuations share is asked once."""
+    wanted: dict[tuple[int, ...], dict[int, None]] = {}
     for c in continuations:
         for i, token in enumerate(c.tokens):
-            wanted.setdefault(c.context + c.tokens[:i], []).append(token)
-    return {prefix: _next_token(prefix, list(dict.fromkeys(t)), way, ask) for prefix, t in wanted.items()}
+            wanted.setdefault(c.context + c.tokens[:i], {})[token] = None
+    width = 1 if way == "allowed_token_ids" else MAX_LOGPROB_TOKEN_IDS
+    asked = [
+        (prefix, tuple(tokens)[start : start + width])
+        for prefix, tokens in wanted.items()
+        for start in range(0, len(tokens), width)
+    ]
 
+    def combine(answers: Sequence[Answer]) -> list[Answer]:
+        found = {
+            (prefix, token): value
+            for (prefix, tokens), answer in zip(asked, answers, strict=True)
+            for token, value in zip(tokens, answer, strict=True)
+        }
+        return [[found[c.context + c.tokens[:i], token] for i, token in enumerate(c.tokens)] for c in continuations]
 
-def _walk(c: Continuation, tables: dict[tuple[int, ...], dict[int, list[Any]]]) -> Answer:
-    return [tables[c.context + c.tokens[:i]][token] for i, token in enumerate(c.tokens)]
-
-
-def _forced(c: Continuation, ask: Ask) -> Answer:
-    return ask(forced_body(c), lambda response: read_forced(response, c.tokens))
-
-
-def _scored_prompt(c: Continuation, ask: Ask) -> Answer:
-    return ask(prompt_logprobs_body(c), lambda response: read_prompt_logprobs(response, c.tokens))
+    requests = [Request(token_choice_body(p, t, way), partial(read_token_choice, tokens=t)) for p, t in asked]
+    return Script(requests, method, combine)
 
 
 def _choice(response: Any) -> Any:

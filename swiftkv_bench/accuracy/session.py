@@ -1,19 +1,18 @@
-"""One engine being asked: its client, its journal, what it can do, and many items in flight at once."""
+"""One engine being asked: its client, its journal, what it can do, and many requests in flight at once."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
 
 from swiftkv_bench.accuracy.items import Continuation, Item
 from swiftkv_bench.accuracy.journal import Journal, answer_key
 from swiftkv_bench.accuracy.probes import probe_abilities
 from swiftkv_bench.accuracy.prompts import Prompter
-from swiftkv_bench.accuracy.scoring import COMPLETIONS, Abilities, Answer, answer_questions
+from swiftkv_bench.accuracy.scoring import COMPLETIONS, Abilities, Answer, Request, Script, write_script
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.engines.client import Client
 from swiftkv_bench.schema.accuracy import ScoringMethod
@@ -30,6 +29,20 @@ class Answered:
     item: Item
     answers: list[Answer]
     method: ScoringMethod
+
+
+@dataclass
+class _Asked:
+    """An item whose requests are under way.
+
+    Attributes:
+        left: requests without an answer yet.
+    """
+
+    item: Item
+    script: Script
+    futures: list[Future[Answer]]
+    left: int
 
 
 @dataclass
@@ -72,20 +85,25 @@ class Session:
         """
         if any(isinstance(question, Continuation) for item in items for question in item.questions):
             _ = self.abilities
-        pool = ThreadPoolExecutor(min(concurrency, max(1, len(items))), thread_name_prefix=f"ask-{self.arm}")
-        queue = iter(items)
-        flying: set[Future[Answered]] = set()
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix=f"ask-{self.arm}")
+        done: SimpleQueue[tuple[_Asked, Future[Answer]]] = SimpleQueue()
+        queue, flying = iter(items), 0
         try:
-            # No more than can be sent is handed over, so that a failure or Ctrl-C leaves no queue behind.
             while not self._stop.is_set():
-                flying |= {
-                    pool.submit(self._answer, item, repeat, tally)
-                    for item in islice(queue, max(0, 2 * concurrency - len(flying)))
-                }
+                # Little more than can be sent is handed over, so that a failure or Ctrl-C leaves no queue behind.
+                while flying < 2 * concurrency and (item := next(queue, None)) is not None:
+                    flying += self._send(item, repeat, tally, pool, done)
                 if not flying:
                     return
-                done, flying = wait(flying, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                try:
+                    asked, future = done.get(timeout=_POLL_S)
+                except Empty:
+                    continue
+                future.result()
+                flying, asked.left = flying - 1, asked.left - 1
+                if not asked.left:
+                    answers = asked.script.combine([future.result() for future in asked.futures])
+                    yield Answered(asked.item, answers, asked.script.method)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -94,20 +112,29 @@ class Session:
         self._client.close()
         self._journal.close()
 
-    def _answer(self, item: Item, repeat: int, tally: Tally) -> Answered:
-        def ask(body: dict[str, Any], reduce: Callable[[Any], Answer]) -> Answer:
-            key = answer_key(self.target.engine_key, body, repeat)
-            answer: Answer | None = self._journal.get(key)
-            if answer is None:
-                answer = reduce(self._client.post(COMPLETIONS, {"model": self.target.served_model, **body}))
-                self._journal.put(key, answer)
-                with self._lock:
-                    tally.asked += 1
-            else:
-                with self._lock:
-                    tally.from_journal += 1
-            return answer
-
+    def _send(
+        self, item: Item, repeat: int, tally: Tally, pool: ThreadPoolExecutor,
+        done: SimpleQueue[tuple[_Asked, Future[Answer]]],
+    ) -> int:  # fmt: skip
+        """Hands an item's requests to the pool, to be in `done` as they are answered; returns their number."""
         is_scored = any(isinstance(question, Continuation) for question in item.questions)
-        abilities = self.abilities if is_scored else Abilities(None)
-        return Answered(item, *answer_questions(item.questions, abilities, ask))
+        script = write_script(item.questions, self.abilities if is_scored else Abilities(None))
+        futures = [pool.submit(self._ask, request, repeat, tally) for request in script.requests]
+        asked = _Asked(item, script, futures, len(futures))
+        for future in futures:
+            future.add_done_callback(lambda answered: done.put((asked, answered)))
+        return len(futures)
+
+    def _ask(self, request: Request, repeat: int, tally: Tally) -> Answer:
+        """The journal's answer, else the engine's, journalled."""
+        key = answer_key(self.target.engine_key, request.body, repeat)
+        answer: Answer | None = self._journal.get(key)
+        if answer is None:
+            answer = request.read(self._client.post(COMPLETIONS, {"model": self.target.served_model, **request.body}))
+            self._journal.put(key, answer)
+            with self._lock:
+                tally.asked += 1
+        else:
+            with self._lock:
+                tally.from_journal += 1
+        return answer

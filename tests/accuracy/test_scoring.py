@@ -1,14 +1,14 @@
 """Every way of scoring gives the log-likelihood computed token by token; wrong ways are found out."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from swiftkv_bench.accuracy.items import Continuation, Generation
+from swiftkv_bench.accuracy.items import Continuation, Generation, Question
 from swiftkv_bench.accuracy.probes import probe_abilities
-from swiftkv_bench.accuracy.scoring import Abilities, answer_questions, loglikelihood, read_token_choice
+from swiftkv_bench.accuracy.scoring import Abilities, Answer, loglikelihood, read_token_choice, write_script
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.engines.client import Client
 from swiftkv_bench.errors import EngineError, ProbeError
@@ -25,18 +25,22 @@ WAYS = {
 }
 
 
-def _ask(engine: ToyEngine) -> Any:
-    def ask(body: dict[str, Any], reduce: Any) -> Any:
-        with Client(engine.url) as client:
-            return reduce(client.post("/v1/completions", {"model": "toy", **body}))
+def answers_of(url: str, model: str, questions: Sequence[Question], abilities: Abilities) -> tuple[list[Answer], str]:
+    """Answers of a server to questions, and the way they were had."""
+    script = write_script(questions, abilities)
+    with Client(url) as client:
+        answers = [r.read(client.post("/v1/completions", {"model": model, **r.body})) for r in script.requests]
+    return script.combine(answers), script.method
 
-    return ask
+
+def _answers(engine: ToyEngine, questions: Sequence[Question], abilities: Abilities) -> tuple[list[Answer], str]:
+    return answers_of(engine.url, "toy", questions, abilities)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_gives_the_sum_of_next_token_logprobs(way: str) -> None:
     with ToyEngine() as engine:
-        answers, method = answer_questions(QUESTIONS, WAYS[way], _ask(engine))
+        answers, method = _answers(engine, QUESTIONS, WAYS[way])
     assert method == way
     found = [loglikelihood(answer)[0] for answer in answers]
     assert found == pytest.approx([expected_loglikelihood(CONTEXT, tokens) for tokens in CHOICES], abs=1e-12)
@@ -46,7 +50,7 @@ def test_every_way_gives_the_sum_of_next_token_logprobs(way: str) -> None:
 def test_one_token_choices_of_one_context_are_scored_together(way: str) -> None:
     questions = [Continuation(CONTEXT, (token,)) for token in (7, 9, 7, 250)]
     with ToyEngine(ways=frozenset({way})) as engine:
-        answers, method = answer_questions(questions, Abilities(way), _ask(engine))
+        answers, method = _answers(engine, questions, Abilities(way))
         requests = len(engine.requests)
     assert method == "choice tokens"
     row = logprobs_after(CONTEXT)
@@ -60,31 +64,38 @@ def test_a_continuation_is_greedy_iff_every_token_is_the_argmax(way: str) -> Non
     then = int(logprobs_after([*CONTEXT, best]).argmax())
     tokens = [(best, then), (best, then + 1)] if way in WAYS else [(best,), ((best + 1) % VOCABULARY,)]
     with ToyEngine() as engine:
-        answers, _ = answer_questions(
-            [Continuation(CONTEXT, t) for t in tokens], WAYS.get(way, Abilities(way)), _ask(engine)
-        )
+        answers, _ = _answers(engine, [Continuation(CONTEXT, t) for t in tokens], WAYS.get(way, Abilities(way)))
     assert [loglikelihood(answer)[1] for answer in answers] == [True, False]
 
 
 def test_more_choices_than_a_request_may_name_are_split() -> None:
     questions = [Continuation(CONTEXT, (token,)) for token in range(200)]
     with ToyEngine() as engine:
-        answers, _ = answer_questions(questions, Abilities("logprob_token_ids"), _ask(engine))
+        answers, _ = _answers(engine, questions, Abilities("logprob_token_ids"))
         assert [len(body["logprob_token_ids"]) for body in engine.requests] == [128, 72]
     assert [a[0][0] for a in answers] == logprobs_after(CONTEXT)[:200].tolist()
 
 
 def test_shared_beginnings_are_asked_once() -> None:
     with ToyEngine() as engine:
-        answer_questions(QUESTIONS, WAYS["one-token requests"], _ask(engine))
+        _answers(engine, QUESTIONS, WAYS["one-token requests"])
         contexts = [tuple(body["prompt"]) for body in engine.requests]
     assert len(contexts) == len(set(contexts)) == len({CONTEXT + t[:i] for t in CHOICES for i in range(len(t))})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_continuation_that_is_a_choice_twice_is_asked_once(way: str) -> None:
+    once, twice = (write_script(questions, WAYS[way]) for questions in (QUESTIONS, [*QUESTIONS, QUESTIONS[1]]))
+    assert [r.body for r in twice.requests] == [r.body for r in once.requests]
+    with ToyEngine() as engine:
+        answers, _ = _answers(engine, [*QUESTIONS, QUESTIONS[1]], WAYS[way])
+    assert answers[-1] == answers[1]
 
 
 def test_a_generation_says_everything_a_servers_defaults_could_change() -> None:
     question = Generation(CONTEXT, 30, ("</s>",))
     with ToyEngine(reply=lambda _: "four") as engine:
-        answers, method = answer_questions([question], Abilities(None), _ask(engine))
+        answers, method = _answers(engine, [question], Abilities(None))
         [body] = engine.requests
     assert (answers, method) == ([["four", "stop"]], "generation")
     assert body == {
@@ -96,7 +107,7 @@ def test_a_generation_says_everything_a_servers_defaults_could_change() -> None:
 
 def test_without_an_exact_way_scoring_is_refused() -> None:
     with pytest.raises(ProbeError, match="no exact way"):
-        answer_questions(QUESTIONS, Abilities(None), lambda body, reduce: [])
+        write_script(QUESTIONS, Abilities(None))
 
 
 def test_a_logprob_that_is_not_a_number_is_an_engine_error() -> None:

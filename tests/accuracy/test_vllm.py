@@ -15,7 +15,7 @@ from swiftkv_bench.accuracy.probes import probe_abilities
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import Prepared, prepare_accuracy, run_accuracy
-from swiftkv_bench.accuracy.scoring import Abilities, answer_questions, loglikelihood
+from swiftkv_bench.accuracy.scoring import Abilities, loglikelihood
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.verify import Weights, verify_run
@@ -28,7 +28,7 @@ from swiftkv_bench.observer import Silent
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
 from swiftkv_bench.stats.verdicts import Verdict
 from swiftkv_bench.store import Run, cache_dir, open_run
-from tests.accuracy.test_scoring import QUESTIONS
+from tests.accuracy.test_scoring import QUESTIONS, answers_of
 from tests.cpu_engine import ENV
 from tests.swiftkv.faults import stage_fault
 
@@ -155,13 +155,10 @@ def test_every_way_equals_prompt_logprobs_on_an_ordinary_engine(
     abilities: Abilities, engines: dict[str, EngineInfo]
 ) -> None:
     info = engines["baseline"]
-    with Client(info.base_url) as client:
-
-        def ask(body, reduce):  # type: ignore[no-untyped-def]
-            return reduce(client.post("/v1/completions", {"model": info.served_model, **body}))
-
-        expected, _ = answer_questions(QUESTIONS[1:], Abilities(None, prompt_logprobs=True), ask)
-        found, _ = answer_questions(QUESTIONS[1:], abilities, ask)
+    reference = Abilities(None, prompt_logprobs=True)
+    expected, found = (
+        answers_of(info.base_url, info.served_model, QUESTIONS[1:], way)[0] for way in (reference, abilities)
+    )
     assert [loglikelihood(a)[0] for a in found] == pytest.approx([loglikelihood(a)[0] for a in expected], abs=1e-3)
     assert [loglikelihood(a)[1] for a in found] == [loglikelihood(a)[1] for a in expected]
 
