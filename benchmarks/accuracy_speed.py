@@ -2,8 +2,11 @@
 
 For every column both answer the same lm-eval instances, one after the other in alternating order, the engine's
 prefix cache emptied before each. Printed, as medians over the repeats: wall seconds, processor
-seconds of the client and of the engine, the ratio of wall seconds, and the largest difference between the two
-log-likelihoods of an instance. The probes of the engine, once a run, are timed apart.
+seconds of the client and of the engine, tokens and steps the engine computed, the ratio of wall seconds, and the
+largest difference between the two log-likelihoods of an instance. The probes of the engine, once a run, are timed
+apart. Of log-likelihood columns also the bound on the ratio: lm-eval's wall seconds over those of the least tokens
+that give the answers (every distinct prefix of the column once) at the price of a token in `bare`, the first
+context of each item with no log-probability asked.
 
     python benchmarks/accuracy_speed.py --data-dir DATA [--model FOLDER] [--column mmlu ...] [--repeats 3]
 
@@ -16,6 +19,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -25,6 +29,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,13 +39,14 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 from word_piece_model import write_checkpoint
 
-from swiftkv_bench.accuracy.items import Item, build_items, sample
+from swiftkv_bench.accuracy.items import Continuation, Item, build_items, sample
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.scoring import loglikelihood
 from swiftkv_bench.accuracy.session import Session, Tally
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import load_column
+from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.process import free_port
 from swiftkv_bench.store import cache_dir
 
@@ -51,11 +57,13 @@ CONTEXT = 16384
 
 @dataclass(frozen=True)
 class Cost:
-    """What answering a column took, seconds."""
+    """What answering a column took: seconds, and what the engine counted."""
 
     wall_s: float
     client_cpu_s: float
     engine_cpu_s: float
+    tokens: float
+    steps: float
 
 
 @contextmanager
@@ -89,10 +97,22 @@ def measured(engine: psutil.Process, port: int, work: Callable[[], list[Any]]) -
     """Cost and result of some work that starts with an empty prefix cache."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/reset_prefix_cache", method="POST")
     urllib.request.urlopen(request).close()
-    engine_before, client_before, wall_before = _cpu_s(engine), time.process_time(), time.perf_counter()
+    (tokens, steps), engine_before = _computed(port), _cpu_s(engine)
+    client_before, wall_before = time.process_time(), time.perf_counter()
     result = work()
-    wall = time.perf_counter() - wall_before
-    return Cost(wall, time.process_time() - client_before, _cpu_s(engine) - engine_before), result
+    wall, client = time.perf_counter() - wall_before, time.process_time() - client_before
+    cpu, (tokens_after, steps_after) = _cpu_s(engine) - engine_before, _computed(port)
+    return Cost(wall, client, cpu, tokens_after - tokens, steps_after - steps), result
+
+
+def _computed(port: int) -> tuple[float, float]:
+    """Tokens and steps the engine computed since its start."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
+        page = response.read().decode()
+    tokens, steps = (
+        re.search(rf"^vllm:iteration_tokens_total_{name}\S* (\S+)", page, re.M) for name in ("sum", "count")
+    )
+    return (float(tokens[1]) if tokens else 0.0), (float(steps[1]) if steps else 0.0)
 
 
 def _cpu_s(engine: psutil.Process) -> float:
@@ -107,6 +127,29 @@ def ours(session: Session, items: list[Item], repeat: int, concurrency: int) -> 
     return [
         answer[0] if generated else loglikelihood(answer) for item in items for answer in answered[item.key].answers
     ]
+
+
+def bare(target: Target, items: list[Item], concurrency: int) -> list[Any]:
+    """The first context of each item, one token generated."""
+    with Client(target.base_url) as client, ThreadPoolExecutor(concurrency) as pool:
+        bodies = [
+            {"model": target.served_model, "prompt": list(q.context), "max_tokens": 1}
+            for q in (item.questions[0] for item in items)
+            if isinstance(q, Continuation)
+        ]
+        return list(pool.map(partial(client.post, "/v1/completions"), bodies))
+
+
+def least_tokens(items: list[Item]) -> int:
+    """Distinct prefixes whose next token is asked about or that lead there: what any way must compute."""
+    prefixes = set()
+    for question in (q for item in items for q in item.questions):
+        if isinstance(question, Continuation):
+            prefix = 0
+            for token in question.context + question.tokens[:-1]:
+                prefix = hash((prefix, token))
+                prefixes.add(prefix)
+    return len(prefixes)
 
 
 def theirs(peer: Any, items: list[Item]) -> list[Any]:
@@ -173,21 +216,27 @@ def _compare(
     _ = session.abilities
     probe_s = time.perf_counter() - started
     ours(session, items[:4], -1, 4)  # warm-up: compiles what the engine compiles on first use
-    costs: dict[str, list[Cost]] = {"ours": [], "lm-eval": []}
+    least = least_tokens(items)
+    costs: dict[str, list[Cost]] = {"ours": [], "lm-eval": []} | ({"bare": []} if least else {})
     results: dict[str, list[Any]] = {}
     for repeat in range(arguments.repeats):
-        order = ("ours", "lm-eval") if repeat % 2 == 0 else ("lm-eval", "ours")
-        for who in order:
-            mine = partial(ours, session, items, repeat, arguments.concurrency)
-            work = mine if who == "ours" else partial(theirs, peer, items)
+        for who in list(costs) if repeat % 2 == 0 else reversed(costs):
+            work = {
+                "ours": partial(ours, session, items, repeat, arguments.concurrency),
+                "lm-eval": partial(theirs, peer, items),
+                "bare": partial(bare, session.target, items, arguments.concurrency),
+            }[who]
             cost, results[who] = measured(engine, arguments.port, work)
             costs[who].append(cost)
     ratios = [t.wall_s / o.wall_s for o, t in zip(costs["ours"], costs["lm-eval"], strict=True)]
     medians = {
         f"{who} {field}": round(statistics.median(getattr(cost, field) for cost in of_one), 2)
         for who, of_one in costs.items()
-        for field in ("wall_s", "client_cpu_s", "engine_cpu_s")
+        for field in ("wall_s", "client_cpu_s", "engine_cpu_s", "tokens", "steps")
     }
+    if least:
+        price_s = statistics.median(cost.wall_s / cost.tokens for cost in costs["bare"])
+        medians |= {"least tokens": least, "bound": round(medians["lm-eval wall_s"] / (least * price_s), 2)}
     return {
         "column": name,
         "items": len(items),
