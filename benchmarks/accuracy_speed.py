@@ -217,7 +217,8 @@ def _compare(
     probe_s = time.perf_counter() - started
     ours(session, items[:4], -1, 4)  # warm-up: compiles what the engine compiles on first use
     least = least_tokens(items)
-    costs: dict[str, list[Cost]] = {"ours": [], "lm-eval": []} | ({"bare": []} if least else {})
+    arms = ["ours", "lm-eval", *(["bare"] if least else [])]
+    costs: dict[str, list[Cost]] = {arm: [] for arm in arms}
     results: dict[str, list[Any]] = {}
     for repeat in range(arguments.repeats):
         for who in list(costs) if repeat % 2 == 0 else reversed(costs):
