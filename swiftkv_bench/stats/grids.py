@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swiftkv_bench.schema.perf import Float
-from swiftkv_bench.stats.trials import LogRatio
+from swiftkv_bench.stats.trials import LogRatio, no_dust, welch
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def grid_log_ratio(points: Sequence[Mapping[int, float]]) -> LogRatio | None:
     found = _mean(points)
     if found is None:
         return None
-    stderr = None if found.variance is None else math.sqrt(found.variance)
+    stderr = None if found.variance is None else no_dust(math.sqrt(found.variance))
     return LogRatio(found.value, stderr, found.fewest, found.df, paired=True)
 
 
@@ -64,9 +64,7 @@ def unpaired_grid_log_ratio(
     value, n = c.value - r.value, min(c.fewest, r.fewest)
     if c.variance is None or r.variance is None:
         return LogRatio(value, None, n, 0.0, paired=False)
-    total = c.variance + r.variance
-    df = total**2 / (c.variance**2 / c.df + r.variance**2 / r.df) if total > 0 else c.df + r.df
-    return LogRatio(value, math.sqrt(total), n, df, paired=False)
+    return welch(value, n, (c.variance, c.df), (r.variance, r.df))
 
 
 def _mean(points: Sequence[Mapping[int, float]]) -> _Mean | None:
@@ -82,11 +80,7 @@ def _mean(points: Sequence[Mapping[int, float]]) -> _Mean | None:
     gram = weights @ weights.T
     variance = float(((weights @ logs) ** 2).sum())
     df = float(np.trace(gram) ** 2 / (gram**2).sum())
-    return _Mean(value, 0.0 if variance < _DUST else variance, df, fewest)
-
-
-_DUST = 1e-24
-"""Rounding of equal values is no spread."""
+    return _Mean(value, variance, df, fewest)
 
 
 def _weights(point: Mapping[int, float], repeats: Sequence[int], points: int) -> Float:

@@ -107,7 +107,7 @@ def paired_log_ratio(candidate: Sequence[float], reference: Sequence[float]) -> 
         return None
     x, n = logs[0] - logs[1], len(candidate)
     stderr = float(x.std(ddof=1) / math.sqrt(n)) if n > 1 else None
-    return LogRatio(float(x.mean()), _no_dust(stderr), n, n - 1.0, paired=True)
+    return LogRatio(float(x.mean()), no_dust(stderr), n, n - 1.0, paired=True)
 
 
 def unpaired_log_ratio(candidate: Sequence[float], reference: Sequence[float]) -> LogRatio | None:
@@ -119,10 +119,21 @@ def unpaired_log_ratio(candidate: Sequence[float], reference: Sequence[float]) -
     value, n = float(c.mean() - r.mean()), min(len(c), len(r))
     if n < 2:
         return LogRatio(value, None, n, 0.0, paired=False)
-    vc, vr = float(c.var(ddof=1)) / len(c), float(r.var(ddof=1)) / len(r)
-    total = vc + vr
-    df = total**2 / (vc**2 / (len(c) - 1) + vr**2 / (len(r) - 1)) if total > 0 else len(c) + len(r) - 2.0
-    return LogRatio(value, _no_dust(math.sqrt(total)), n, df, paired=False)
+    of_c, of_r = ((float(side.var(ddof=1)) / len(side), len(side) - 1.0) for side in (c, r))
+    return welch(value, n, of_c, of_r)
+
+
+def welch(value: float, n: int, candidate: tuple[float, float], reference: tuple[float, float]) -> LogRatio:
+    """Of sides that do not pair: degrees of freedom by Welch and Satterthwaite.
+
+    Args:
+        candidate, reference: (variance of the side's mean, its degrees of freedom).
+    """
+    sides = (candidate, reference)
+    total = sum(variance for variance, _ in sides)
+    spent = sum(variance**2 / df for variance, df in sides)
+    df = total**2 / spent if spent > 0 else sum(df for _, df in sides)
+    return LogRatio(value, no_dust(math.sqrt(total)), n, df, paired=False)
 
 
 def _logs(candidate: Sequence[float], reference: Sequence[float]) -> list[Float] | None:
@@ -132,6 +143,6 @@ def _logs(candidate: Sequence[float], reference: Sequence[float]) -> list[Float]
     return [np.log(side) for side in sides]
 
 
-def _no_dust(stderr: float | None) -> float | None:
+def no_dust(stderr: float | None) -> float | None:
     """Rounding of equal values is no spread."""
     return 0.0 if stderr is not None and stderr < 1e-12 else stderr
