@@ -22,7 +22,7 @@ from swiftkv_bench.engines.fake.lateness import BOUNDS_S, Lateness
 
 SOURCE = Path(__file__).with_suffix(".c")
 FLAGS = ("-std=c11", "-O2", "-shared", "-fPIC", "-pthread")
-_NS_PER_S = 1_000_000_000
+NS_PER_S = 1_000_000_000
 _BUILD_TIMEOUT_S = 60.0
 Key = TypeVar("Key", bound=Hashable)
 
@@ -34,14 +34,14 @@ class Player(Generic[Key]):
         self,
         library: ctypes.CDLL,
         loop: asyncio.AbstractEventLoop,
-        finished: Callable[[Key, bool, "array[float]"], None],
+        finished: Callable[[Key, bool, "array[int]"], None],
     ) -> None:
         """`finished` is called in the loop once a track: whether it was played to its end, and when each of its steps
-        was handed to the kernel (`perf_counter`)."""
+        was handed to the kernel (`perf_counter_ns`)."""
         self._library = library
         self._loop = loop
         self._finished = finished
-        bounds = (ctypes.c_int64 * len(BOUNDS_S))(*(round(bound * _NS_PER_S) for bound in BOUNDS_S))
+        bounds = (ctypes.c_int64 * len(BOUNDS_S))(*(round(bound * NS_PER_S) for bound in BOUNDS_S))
         self._player = library.player_open(len(BOUNDS_S), bounds)
         if not self._player:
             raise OSError("the player's thread could not be started")
@@ -53,7 +53,7 @@ class Player(Generic[Key]):
     def play(self, key: Key, fd: int, start_s: float, steps: Iterable[tuple[float, bytes]]) -> bool:
         """Writes steps to a socket, each its seconds after `start_s` (`perf_counter`); False if it cannot."""
         offsets_s, pieces = zip(*steps, strict=True)
-        offset_ns = array("q", [int(offset_s * _NS_PER_S) for offset_s in offsets_s])
+        offset_ns = array("q", [int(offset_s * NS_PER_S) for offset_s in offsets_s])
         end, ends = 0, array("q")
         for piece in pieces:
             end += len(piece)
@@ -61,7 +61,7 @@ class Player(Generic[Key]):
         track = self._library.track_play(
             self._player,
             fd,
-            int(start_s * _NS_PER_S),
+            int(start_s * NS_PER_S),
             len(ends),
             offset_ns.buffer_info()[0],
             ends.buffer_info()[0],
@@ -85,7 +85,7 @@ class Player(Generic[Key]):
         count = (ctypes.c_int64 * (len(BOUNDS_S) + 1))()
         total_ns, worst_ns = ctypes.c_int64(), ctypes.c_int64()
         self._library.player_lateness(self._player, count, ctypes.byref(total_ns), ctypes.byref(worst_ns))
-        return Lateness(list(count), total_ns.value / _NS_PER_S, worst_ns.value / _NS_PER_S)
+        return Lateness(list(count), total_ns.value / NS_PER_S, worst_ns.value / NS_PER_S)
 
     def close(self) -> None:
         """Ends the thread; what is under way stays unfinished."""
@@ -95,16 +95,18 @@ class Player(Generic[Key]):
     def _reap(self) -> None:
         os.read(self._event_fd, 8)
         while track := self._library.player_finished(self._player):
-            whole, written_s = bool(self._library.track_whole(track)), self._written_s(track)
+            whole, written_ns = bool(self._library.track_whole(track)), self._written_ns(track)
             self._library.track_free(track)
             key = self._keys.pop(track)
             del self._tracks[key]
-            self._finished(key, whole, written_s)
+            self._finished(key, whole, written_ns)
 
-    def _written_s(self, track: int) -> "array[float]":
-        at_ns = ctypes.POINTER(ctypes.c_int64)()
+    def _written_ns(self, track: int) -> "array[int]":
+        at_ns = ctypes.c_void_p()
         steps = self._library.track_written(track, ctypes.byref(at_ns))
-        return array("d", (at / _NS_PER_S for at in at_ns[:steps]))
+        times = array("q")
+        times.frombytes(ctypes.string_at(at_ns, steps * times.itemsize))
+        return times
 
 
 def load(cache: Path | None = None) -> ctypes.CDLL | None:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from swiftkv_bench.engines.fake.faults import End, Script
 from swiftkv_bench.engines.fake.lateness import Lateness, together
-from swiftkv_bench.engines.fake.player import Player, load
+from swiftkv_bench.engines.fake.player import NS_PER_S, Player, load
 from swiftkv_bench.load.pacer import NEVER, Pacer
 
 _WRITES_A_TURN = 256
@@ -19,7 +19,7 @@ _WRITES_A_TURN = 256
 class Run:
     """One response on its way."""
 
-    __slots__ = ("alive", "arrived_s", "begin", "ended", "fd", "pending", "script", "started_s", "write", "written_s")
+    __slots__ = ("alive", "arrived_s", "begin", "ended", "fd", "pending", "script", "started_s", "write", "written_ns")
 
     def __init__(
         self,
@@ -40,8 +40,8 @@ class Run:
         self.started_s = 0.0
         self.script: Script
         self.pending: bytes | End = b""
-        self.written_s = array("d")
-        """When each step was handed to the kernel."""
+        self.written_ns = array("q")
+        """When each step was handed to the kernel, `perf_counter_ns`."""
 
 
 class Scheduler:
@@ -112,8 +112,8 @@ class Scheduler:
         heapq.heappush(self._heap, (run.started_s + offset_s, self._count, run))
         self._arm()
 
-    def _played(self, run: Run, whole: bool, written_s: "array[float]") -> None:
-        run.written_s = written_s
+    def _played(self, run: Run, whole: bool, written_ns: "array[int]") -> None:
+        run.written_ns = written_ns
         if whole:
             self._end(run)
         else:
@@ -152,7 +152,7 @@ class Scheduler:
             run.write(run.pending)
             now_s = perf_counter()
             add(now_s - due_s)
-            run.written_s.append(now_s)
+            run.written_ns.append(int(now_s * NS_PER_S))
             step = next(run.script, None)
             if step is None:
                 heapq.heappop(heap)

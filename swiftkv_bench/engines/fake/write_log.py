@@ -5,6 +5,7 @@ from array import array
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from swiftkv_bench.engines.fake.player import NS_PER_S
 from swiftkv_bench.engines.fake.scheduler import Run
 from swiftkv_bench.errors import InputError
 
@@ -23,17 +24,18 @@ class WriteLog:
             self._file: TextIO = path.open("w", encoding="utf-8")
         except OSError as e:
             raise InputError(f"cannot write --log {path}: {e}; give a file in a folder that exists") from e
-        self._times_s: list[tuple[float, array[float]]] = []
+        self._times: list[tuple[float, array[int]]] = []
 
     def add(self, run: Run) -> None:
         """Keeps the times of a response that has ended; they are put into words at the end, where no stream waits."""
-        self._times_s.append((run.arrived_s, run.written_s))
+        self._times.append((run.arrived_s, run.written_ns))
 
     def close(self) -> None:
         """Writes the file."""
         with self._file:
-            for read_s, written_s in self._times_s:
-                self._file.write(json.dumps({"read_s": read_s, "written_s": written_s.tolist()}) + "\n")
+            for read_s, written_ns in self._times:
+                line = {"read_s": read_s, "written_s": [at_ns / NS_PER_S for at_ns in written_ns]}
+                self._file.write(json.dumps(line) + "\n")
 
 
 class Written(NamedTuple):
