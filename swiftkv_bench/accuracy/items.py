@@ -5,6 +5,7 @@ An item is one document of one task. Prompts, filters and metrics are computed b
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from swiftkv_bench.accuracy.encoding import Encoder
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.tasks import FEWSHOT_SEED, ColumnTasks
+from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.accuracy import Column
 
 _INVALID = "[invalid]"
@@ -156,6 +158,9 @@ def score(task: Any, column: Column, items: Sequence[Item], responses: Sequence[
 
     Args:
         responses: per item, per question: text, or (log-likelihood, is greedy).
+
+    Raises:
+        InputError: a score is not finite.
     """
     for item, answers in zip(items, responses, strict=True):
         for instance, answer in zip(item.instances, answers, strict=True):
@@ -171,6 +176,11 @@ def score(task: Any, column: Column, items: Sequence[Item], responses: Sequence[
         metrics: dict[str, Any] = task.process_results(item.document, list(filtered))
         generated = isinstance(item.questions[0], Generation)
         plain = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+        if not math.isfinite(plain[column.metric]):
+            raise InputError(
+                f"{column.title}: {column.metric} of document {item.doc_id} of task {item.task} is "
+                f"{plain[column.metric]}; the task's process_results cannot score these answers, leave the column out"
+            )
         scores.append(Score(plain, filtered, unparsed=generated and _is_unparsed(filtered[0])))
     return scores
 

@@ -16,6 +16,7 @@ import pytest
 from swiftkv_bench.accuracy.items import Item, build_items, score
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
+from swiftkv_bench.errors import InputError
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "goldens" / "paper_prompts.json").read_text())
 
@@ -86,6 +87,25 @@ def test_scores_equal_those_of_the_published_rows(case: dict[str, Any], data_of:
     responses = [r if isinstance(r, str) else (r[0], r[1]) for r in case["responses"]]
     [scored] = score(column_tasks.tasks[case["task"]], column_tasks.column, [item], [responses])
     assert scored.metrics[column_tasks.column.metric] == pytest.approx(case["score"], abs=1e-12)
+
+
+def _truthfulqa(loglikelihoods: list[float], data: Path) -> float:
+    [item] = _items("truthfulqa_mc2", [0], data)
+    column_tasks = _column_tasks("truthfulqa_mc2", data)
+    responses = [[(loglikelihoods[i % 3], False) for i in range(len(item.questions))]]
+    [scored] = score(column_tasks.tasks["truthfulqa_mc2"], column_tasks.column, [item], responses)
+    return scored.metrics[column_tasks.column.metric]
+
+
+def test_choices_less_likely_than_a_float_can_say_are_scored_by_their_ratios(real_data: Path) -> None:
+    likely = _truthfulqa([-1.0, -2.0, -3.0], real_data)
+    assert 0 < likely < 1
+    assert _truthfulqa([-1001.0, -1002.0, -1003.0], real_data) == pytest.approx(likely, abs=1e-12)
+
+
+def test_a_score_that_is_no_number_is_refused_with_its_document(real_data: Path) -> None:
+    with pytest.raises(InputError, match="TruthfulQA: acc of document 0 of task truthfulqa_mc2 is nan"):
+        _truthfulqa([float("nan"), -1.0, -2.0], real_data)
 
 
 @pytest.mark.parametrize(
