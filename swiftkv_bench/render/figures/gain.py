@@ -62,14 +62,16 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         ax.set_xlabel("Input length, tokens")
         ax.set_ylabel("Gain of SwiftKV over baseline, ×")
         legend(canvas, ax, columns=2)
-        bounded = (
-            " Bound of the prompt: its FLOPs; of whole requests: the same on the time that decoding does not need."
-        )
+        title, bounded = "Gain of SwiftKV against input length", ""
+        if unpaced(points[0]):
+            title += ", and what arithmetic allows"
+            bounded = (
+                " Bound of the prompt: its FLOPs; of whole requests: the same on the time that decoding does not need."
+            )
         return save(
-            "gain_vs_input", formats, "Gain of SwiftKV against input length, and what arithmetic allows",
+            "gain_vs_input", formats, title,
             f"{sent(points)}. Above 1 SwiftKV is better. Bands and lines: 95 % interval of the paired ratio; "
-            "one that leaves the axes is wider still."
-            + (bounded if unpaced(points[0]) else ""),
+            "one that leaves the axes is wider still." + bounded,
             "; ".join(f"{tick(p)} tokens: {wording.gain(p.gains.get('ttft_mean_s'))}" for p in points),
             count_text(points),
         )  # fmt: skip
