@@ -3,6 +3,7 @@
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -199,6 +200,24 @@ def test_a_slow_stream_is_no_stall() -> None:
     pieces = [WHOLE[i : i + 200] for i in range(0, len(WHOLE), 200)]
     with ScriptedServer(lambda a: a.send(*pieces, apart_s=0.1)) as server:
         found = run(job(server.url, idle_timeout_s=2.0))
+    assert statuses(found) == ["ok"]
+
+
+def test_a_pause_of_the_client_is_no_stall_of_the_server() -> None:
+    def answer(answering: Answering) -> None:
+        answering.send(CUT)
+        paused.wait(20)
+        answering.send(WHOLE[len(CUT) :])
+
+    paused = threading.Event()
+
+    def watch(client: Client) -> None:
+        if not paused.is_set() and any(exchange.parts for exchange in client.exchanges):
+            paused.set()
+            time.sleep(1.0)
+
+    with ScriptedServer(answer) as server:
+        found = run(job(server.url, idle_timeout_s=0.5), watch=watch)
     assert statuses(found) == ["ok"]
 
 
