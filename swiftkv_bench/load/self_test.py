@@ -4,6 +4,7 @@ Run before a load run at its rate and output length, so that a machine too slow 
 before an engine is measured with it. The load lasts about two seconds.
 """
 
+import math
 import re
 import subprocess
 import sys
@@ -28,6 +29,8 @@ _STREAM_S = 0.5
 """A stream lasts at most so long, so that a short test reaches the planned tokens per second."""
 _WINDOW_S = 1.5
 _REQUESTS_LEAST = 64
+_TOKENS_LEAST = 8
+"""A median lag needs answers of some tokens, however few the plan has a second."""
 _PROMPT_TOKENS = 64
 _IDLE_TIMEOUT_S = 10.0
 _MODULE = "swiftkv_bench.engines.fake"
@@ -39,8 +42,9 @@ _WORST = re.compile(r"^fake:lateness_seconds_worst (\S+)$", re.MULTILINE)
 def self_test(rate: float, output_tokens: int, *, workers: int = 1) -> SelfTest:
     """Sends Poisson arrivals at `rate` requests/s, each answered by `output_tokens` tokens, to a fake engine.
 
-    At least 64 requests are sent, at no less than 43 requests/s. The time between tokens is 10 ms, or less where a
-    stream would last over half a second: what a client can carry is decided by tokens/s.
+    At least 64 requests are sent, at no less than 43 requests/s; a sparser plan is tested with as many tokens/s, in
+    shorter answers. The time between tokens is 10 ms, or less where a stream would last over half a second: what a
+    client can carry is decided by tokens/s.
 
     Args:
         workers: client processes, as in the run to come.
@@ -49,17 +53,19 @@ def self_test(rate: float, output_tokens: int, *, workers: int = 1) -> SelfTest:
         EngineError: the fake engine does not start, or a client process ended before its time.
     """
     requests = max(_REQUESTS_LEAST, round(rate * _WINDOW_S))
+    tested_rate = max(rate, _REQUESTS_LEAST / _WINDOW_S)
+    tokens = min(output_tokens, max(_TOKENS_LEAST, math.ceil(output_tokens * rate / tested_rate)))
     point = Point(
         input_len=Length(mean=_PROMPT_TOKENS),
-        output_len=Length(mean=output_tokens),
-        arrivals=Arrivals(process="poisson", rate=max(rate, _REQUESTS_LEAST / _WINDOW_S)),
+        output_len=Length(mean=tokens),
+        arrivals=Arrivals(process="poisson", rate=tested_rate),
         requests=requests,
         warmup_requests=2,
     )
     trial = Trial(trial_id="self-test", point=point, arm="baseline", repeat=0, seed=0)
-    itl_s = min(_ITL_MOST_S, _STREAM_S / output_tokens)
+    itl_s = min(_ITL_MOST_S, _STREAM_S / tokens)
     options = Options(workers=workers, idle_timeout_s=_IDLE_TIMEOUT_S)
-    with _fake_engine(itl_s, _PROMPT_TOKENS + output_tokens) as url:
+    with _fake_engine(itl_s, _PROMPT_TOKENS + tokens) as url:
         run = run_trial(trial, Target(url, "fake", ((0, 256),)), Silent(), options=options)
         engine_late_s = _lateness_p99_s(url)
     return judge(run, point, itl_s, engine_late_s)

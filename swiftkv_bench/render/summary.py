@@ -111,14 +111,19 @@ def _figure(title: str, found: Overall) -> Figure:
     notes = []
     if found.interval is not None:
         ends = f"{found.interval.low:.2f} to {found.interval.high:.2f}"
-        fewest, most = found.repeats
-        repeats = f"{fewest} paired repeats" if fewest == most else f"{fewest} to {most} paired repeats a load point"
-        notes.append(f"95 % interval {ends}, {repeats}")
+        notes.append(f"95 % interval {ends}, {_repeats(*found.repeats)}")
     else:
         notes.append("no interval")
     if found.points > 1:
         notes.append(f"{found.low:.2f} to {found.high:.2f} over {found.points} load points")
     return Figure(title, units.ratio(found.mean), "; ".join(notes))
+
+
+def _repeats(fewest: int, most: int) -> str:
+    """Repeats in which both arms' figures stand, from the load point with the fewest to the one with the most."""
+    if fewest == most:
+        return f"{fewest} paired repeat{'s' if fewest != 1 else ''}"
+    return f"{fewest} to {most} paired repeats a load point"
 
 
 def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Statement:
@@ -228,10 +233,10 @@ def _load(perf: PerfAnalysis) -> str:
     inputs = " / ".join(f"{n:,.0f}" for n in sorted({p.point.input_len.mean for p in perf.points}))
     outputs = " / ".join(f"{n:,.0f}" for n in sorted({p.point.output_len.mean for p in perf.points}))
     loads = ", ".join(_loads(perf))
-    repeats = len({r for p in perf.points for g in p.gains.values() for r in g.by_repeat})
+    pairs = [max(g.pairs for g in p.gains.values()) for p in perf.points if p.gains]
     requests = sum(a.ok for p in perf.points for a in p.arms.values())
     text = f"{inputs} input and {outputs} output tokens; {loads}; {requests:,} finished requests in the figures"
-    return text + (f", {repeats} paired repeat{'s' if repeats != 1 else ''}" if repeats else "")
+    return f"{text}, {_repeats(min(pairs), max(pairs))}" if pairs else text
 
 
 def _loads(perf: PerfAnalysis) -> list[str]:

@@ -1,5 +1,6 @@
 """The self-test: its judgement on tables with known lateness, and one run."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,13 @@ def test_a_failed_request_is_no_success_of_the_client() -> None:
     found = judge(run._replace(table=replace(run.table, status=status, errors={7: "x"})), POINT, 0.01, 0.0)
     assert (found.verdict, found.failed) == ("client-late", 1)
     assert sentence(found) == "1 of 100 requests of the self-test at 10 requests/s of 4 tokens failed; lower --rate"
+
+
+def test_a_sparse_plan_is_tested_with_its_tokens_a_second() -> None:
+    # 4 requests/s of 200 tokens: 64 requests in 1.5 s would be ten times its tokens at full length.
+    found = self_test(4.0, 200)
+    assert found.rate == pytest.approx(64 / 1.5)
+    assert found.output_tokens == math.ceil(4.0 * 200 / found.rate) == 19
 
 
 def test_it_runs_at_the_planned_rate_and_length() -> None:

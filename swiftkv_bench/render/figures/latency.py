@@ -107,10 +107,11 @@ def _scale(ax: "Axes", points: Sequence[PointResult], key: str) -> None:
     ax.yaxis.set_major_formatter(plain)
     ax.xaxis.set_major_formatter(plain)
     ax.set_xlim(0, max(rate_of(p) for p in points) * 1.06)
-    if not values:
+    if not values or max(values) == 0:
+        ax.set_ylim(0, 1)
         return
     top = max(1.1 * max(values), min(ax.get_ylim()[1], 1.6 * max(values)))
-    if max(values) > 6 * min(values):
+    if max(values) > 6 * min(values) > 0:
         ax.set_yscale("log")
         ax.set_ylim(0.7 * min(values), top)
         ax.yaxis.set_major_formatter(plain)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from swiftkv_bench.analysis import Analysis
+from swiftkv_bench.analysis.values import PointResult
 from swiftkv_bench.render.drawing import COLOUR, MARKER, PAPER, Figure
 from swiftkv_bench.render.figures import figures
 from swiftkv_bench.render.figures.latency import latency
@@ -73,3 +74,18 @@ def test_figures_without_data_are_left_out(analysis: Analysis) -> None:
 
 def test_every_figure_is_described_for_those_who_cannot_see_it(drawn: tuple[Figure, ...]) -> None:
     assert [f.name for f in drawn if len(f.description) < 40] == []
+
+
+def test_times_that_are_all_zero_are_drawn_without_a_warning(analysis: Analysis) -> None:
+    # A fake engine without delays answers with every token in one read: its time per output token is 0.
+    def without_tpot(result: PointResult) -> PointResult:
+        arms = {
+            name: replace(arm, estimates={k: replace(e, value=0.0, interval=None) for k, e in arm.estimates.items()})
+            for name, arm in result.arms.items()
+        }
+        return replace(result, arms=arms, bound=None)
+
+    perf = replace(analysis.perf[0], points=tuple(map(without_tpot, analysis.perf[0].points)))
+    drawn = latency(perf, ("svg",))
+    assert drawn is not None
+    assert "TPOT, ms" in drawn.files["svg"].decode()
