@@ -66,17 +66,22 @@ class _Runs:
         """Arms of a recorded run are different models, so that the noise between them is taken from two runs.
 
         It is (second / first) of SwiftKV over (second / first) of the baseline, request by request: that of four
-        trials, hence to the power of 1/√2.
+        trials, hence to the power of 1/√2, and half of it falls on either arm: on one alone it would raise that arm's
+        mean, for the mean of a latency times a symmetric factor is above the mean of the latency.
         """
         common = sorted({k for _, k in self.first if all((arm, k) in run for arm in ARMS for run in self._both)})
         one: Trials = []
         other: Trials = []
         for k in rng.choice(common, n, replace=n > len(common)):
             (b, s), (b_again, s_again) = ([run[arm, int(k)] for arm in ARMS] for run in self._both)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                noise = {name: (s_again[name] / s[name] / b_again[name] * b[name]) ** (0.5**0.5) for name in PAIRED}
-            one.append(b)
-            other.append({name: np.where(np.isfinite(noise[name]), b[name] * noise[name], np.nan) for name in PAIRED})
+            halves: tuple[dict[str, Float], dict[str, Float]] = ({}, {})
+            for name in PAIRED:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    half = (s_again[name] / s[name] / b_again[name] * b[name]) ** (0.5**1.5)
+                    for side, values in zip(halves, (b[name] / half, b[name] * half), strict=True):
+                        side[name] = np.where(np.isfinite(half) & (half > 0), values, np.nan)
+            one.append(halves[0])
+            other.append(halves[1])
         return one, other
 
     @property

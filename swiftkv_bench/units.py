@@ -42,6 +42,11 @@ def count(value: float | None) -> str:
     raise AssertionError("unreachable")
 
 
+def counted(n: int, noun: str) -> str:
+    """`1 claim`, `1,200 claims`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def ratio(value: float | None) -> str:
     """A ratio with two decimals and a times sign: `1.82×`."""
     return "–" if value is None or math.isnan(value) else f"{value:.2f}×"

@@ -58,3 +58,7 @@ def test_ratios_percentages_rates_and_sizes() -> None:
 @pytest.mark.parametrize(("joules", "text"), [(0.0253, "25.3 mJ"), (1.238, "1.24 J"), (None, "–"), (math.nan, "–")])
 def test_energy(joules: float | None, text: str) -> None:
     assert units.energy(joules) == text
+
+
+def test_one_of_a_thing_has_no_plural() -> None:
+    assert [units.counted(n, "claim") for n in (0, 1, 1200)] == ["0 claims", "1 claim", "1,200 claims"]

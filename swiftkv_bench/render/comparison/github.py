@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from swiftkv_bench import units
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.regression.comparison import Line, RunComparison
 from swiftkv_bench.render.comparison import lines
@@ -28,7 +29,8 @@ def annotations(found: RunComparison) -> Iterator[str]:
         yield from (_command(command, _title(line), f"{lines.sentence(line)} ({label})") for line in shown)
         if len(every) > len(shown):
             rest = len(every) - len(shown)
-            yield _command(command, "More of the same", f"{rest} more claims; the job's summary names them. ({label})")
+            more = f"{units.counted(rest, 'more claim')}; the job's summary names {'it' if rest == 1 else 'them'}."
+            yield _command(command, "More of the same", f"{more} ({label})")
     if found.verdicts.overall is Verdict.PASS:
         yield _command("notice", "swiftkv-bench: PASS", f"{headline(found)} ({label})")
 

@@ -38,11 +38,11 @@ def headline(found: RunComparison) -> str:
     """The verdict in one sentence without its mark."""
     failed, open_ = lines.failed(found), lines.undecided(found)
     if found.verdicts.overall is Verdict.FAIL:
-        return f"{len(failed)} claim{'s are' if len(failed) != 1 else ' is'} worse than allowed"
+        return f"{units.counted(len(failed), 'claim')} {'is' if len(failed) == 1 else 'are'} worse than allowed"
     if found.verdicts.overall is Verdict.PASS:
         return "every claim that decides is within its margin"
     n = len(open_)
-    return f"{n} claim{'s' if n != 1 else ''} that decide{'s' if n == 1 else ''} cannot be told from the margin yet"
+    return f"{units.counted(n, 'claim')} that decide{'s' if n == 1 else ''} cannot be told from the margin yet"
 
 
 def _overall(found: RunComparison) -> Statement:
@@ -50,11 +50,13 @@ def _overall(found: RunComparison) -> Statement:
     answer = {Verdict.FAIL: "Yes", Verdict.PASS: "No", Verdict.INCONCLUSIVE: "Not decided"}[found.verdicts.overall]
     named = lines.failed(found) or lines.undecided(found)
     more = len(named) - FIGURES_SHOWN
-    detail = f"{found.claims:,} claims decide or guard"
-    if found.policy.correction == "holm":
+    detail = f"{units.counted(found.claims, 'claim')} {'decides or guards' if found.claims == 1 else 'decide or guard'}"
+    if found.policy.correction == "holm" and found.claims > 1:
         detail += f"; their FAILs are corrected together (Holm), so that {units.percent(found.policy.alpha, 0)} is the"
         detail += " chance of any false one"
-    detail += "." + (f" {more} more claims are in the tables." if more > 0 else "")
+    detail += "." + (
+        f" {units.counted(more, 'more claim')} {'is' if more == 1 else 'are'} in the tables." if more > 0 else ""
+    )
     figures = tuple(_figure(line, found.mode) for line in named[:FIGURES_SHOWN])
     return Statement(question, f"{answer}: {headline(found)}", figures, detail, TONE[found.verdicts.overall])
 
@@ -69,7 +71,7 @@ def _part(found: RunComparison, part: str, verdict: Verdict) -> Statement:
         Verdict.FAIL: "Worse than allowed",
         Verdict.INCONCLUSIVE: "Not decided",
     }
-    detail = f"{len(every)} claims: {', '.join(counts)}."
+    detail = f"{units.counted(len(every), 'claim')}: {', '.join(counts)}."
     return Statement(question, heads[verdict], tuple(_figure(line, found.mode) for line in main), detail, TONE[verdict])
 
 

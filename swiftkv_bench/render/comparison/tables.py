@@ -50,8 +50,10 @@ def claims_table(found: RunComparison, most: int = MOST_CLAIMS) -> TableView:
     note = (
         f"Brackets: one-sided {units.percent(found.policy.confidence, 0)} bounds. Scores change in percentage points, "
         "figures under load in per cent."
-        + (f" {left} more claims fail or are open; the tables below have them." if left > 0 else "")
     )
+    if left > 0:
+        verb = "fails or is" if left == 1 else "fail or are"
+        note += f" {units.counted(left, 'more claim')} {verb} open; see the tables below."
     return TableView("claims", "Claims to read first", heads[:width], tuple(row[:width] for row in rows), note)
 
 
