@@ -84,8 +84,8 @@ def _key_value_routes(
 def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]], *, complete: bool = True) -> set[str]:
     """Load ``weights`` into a ``LlamaSwiftKVForCausalLM``.
 
-    Left out silently: rotary tables, lm_head of a model with tied embeddings, and the base model's q, k and v
-    of layers after N, which training leaves in the state dict.
+    Left out silently: rotary tables, lm_head where the model has none of its own (tied embeddings, pooling), and the
+    base model's q, k and v of layers after N, which training leaves in the state dict.
 
     Args:
         complete: whether every weight must come; false for an update of some weights of a running engine.
@@ -101,10 +101,11 @@ def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]], *, 
     for source, name, route in _routes(model):
         routes.setdefault(source, []).append((name, route))
     first_later = config.num_key_value_layers or config.num_hidden_layers
+    own_head = any(source.startswith("lm_head.") for source in routes)
     seen: set[str] = set()
     for source, weight in weights:
         if source not in routes:
-            if _is_leftover(source, first_later, config.tie_word_embeddings):
+            if _is_leftover(source, first_later, own_head):
                 continue
             raise EngineError(
                 f"checkpoint: unexpected weight {source!r} for {config.num_hidden_layers} layers of which"
@@ -132,8 +133,8 @@ def _load_one(model: Any, route: _Route, weight: torch.Tensor) -> None:
         loader(parameter, weight, route.shard)
 
 
-def _is_leftover(source: str, first_later: int, tied: bool) -> bool:
-    if "rotary_emb." in source or (tied and source.startswith("lm_head.")):
+def _is_leftover(source: str, first_later: int, own_head: bool) -> bool:
+    if "rotary_emb." in source or (not own_head and source.startswith("lm_head.")):
         return True
     base = _BASE_QKV.match(source)
     return base is not None and int(base.group(1)) >= first_later

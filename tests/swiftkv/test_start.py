@@ -27,21 +27,30 @@ def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
         "kv_sharing_fast_prefill": False,
         "calculate_kv_scales": False,
         "kv_cache_dtype_skip_layers": [],
+        "cache_dtype": "auto",
     }
     top: dict[str, Any] = {
         "additional_config": {} if additional is None else additional,
         "kv_transfer_config": None,
         "speculative_config": None,
         "use_v2_model_runner": False,
+        "watermark_config": None,
+        "lora_config": None,
+        "quant_config": None,
     }
-    model: dict[str, Any] = {"runner_type": "generate"}
+    model: dict[str, Any] = {"runner_type": "generate", "quantization": None}
+    hf: dict[str, Any] = {"layer_types": None, "is_causal": True}
     passes: dict[str, Any] = {"enable_sp": False}
+    uva: dict[str, Any] = {"cpu_offload_gb": 0}
+    prefetch: dict[str, Any] = {"offload_group_size": 0}
+    parts = (parallel, cache, top, model, hf, passes, uva, prefetch)
     for name, value in changes.items():
-        next(part for part in (parallel, cache, top, model, passes) if name in part)[name] = value
+        next(part for part in parts if name in part)[name] = value
     return SimpleNamespace(
         parallel_config=SimpleNamespace(**parallel),
         cache_config=SimpleNamespace(**cache),
-        model_config=SimpleNamespace(**model),
+        model_config=SimpleNamespace(**model, hf_config=SimpleNamespace(**hf)),
+        offload_config=SimpleNamespace(uva=SimpleNamespace(**uva), prefetch=SimpleNamespace(**prefetch)),
         compilation_config=SimpleNamespace(static_forward_context={}, pass_config=SimpleNamespace(**passes)),
         **top,
     )
@@ -108,6 +117,17 @@ def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, w
         ({"calculate_kv_scales": True}, "--calculate-kv-scales is on"),
         ({"kv_cache_dtype_skip_layers": ["5"]}, "--kv-cache-dtype-skip-layers gives layers caches of different types"),
         ({"kv_transfer_config": object()}, "a KV connector is configured"),
+        ({"cache_dtype": "int8_per_token_head"}, "--kv-cache-dtype is 'int8_per_token_head', never checked"),
+        ({"cpu_offload_gb": 0.5}, "--cpu-offload-gb or --offload-group-size is set"),
+        ({"offload_group_size": 2}, "--cpu-offload-gb or --offload-group-size is set"),
+        ({"watermark_config": object()}, "--watermark-config is set"),
+        ({"lora_config": object()}, "--enable-lora is on"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types holds sliding_attention, but"),
+        ({"is_causal": False}, "is_causal is false"),
+        ({"speculative_config": SimpleNamespace(method="eagle3")}, "speculative method 'eagle3' reads hidden states"),
+        ({"speculative_config": SimpleNamespace(method="extract_hidden_states")}, "method 'extract_hidden_states'"),
+        ({"quantization": "fp8"}, "quantization is 'fp8' in a form that was never checked"),
+        ({"quantization": "awq"}, "quantization is 'awq'"),
     ],
 )
 @pytest.mark.parametrize("mode", ["skip", "full"])
@@ -119,7 +139,10 @@ def test_a_configuration_neither_mode_can_serve_is_refused(mode: Any, changes: d
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"speculative_config": SimpleNamespace(method="eagle")}, "speculative method 'eagle'"),
+        (
+            {"speculative_config": SimpleNamespace(method="ngram")},
+            "--speculative-config is set, under which vLLM drops",
+        ),
         ({"runner_type": "pooling"}, "--runner pooling pools hidden states"),
         ({}, "did not load the entry point vllm.logits_processors"),
     ],
@@ -128,6 +151,25 @@ def test_what_skip_cannot_serve_full_can(changes: dict[str, Any], words: str) ->
     with pytest.raises(EngineError, match=words):
         check_config(_vllm_config(**changes), Options(mode="skip"))
     check_config(_vllm_config(**changes), Options(mode="full"))
+
+
+def _compressed_tensors(bits: int, kind: str) -> dict[str, Any]:
+    weights = SimpleNamespace(num_bits=bits, type=kind)
+    return {
+        "quantization": "compressed-tensors",
+        "quant_config": SimpleNamespace(target_scheme_map={"Linear": {"weights": weights}}),
+    }
+
+
+def test_layers_that_all_attend_to_everything_may_say_so() -> None:
+    check_config(_vllm_config(layer_types=["full_attention"] * 6), Options(mode="full"))
+
+
+def test_of_compressed_tensors_8_bit_floats_alone_are_served() -> None:
+    check_config(_vllm_config(**_compressed_tensors(8, "float")), Options(mode="full"))
+    for bits, kind in ((8, "int"), (4, "int"), (4, "float")):
+        with pytest.raises(EngineError, match="quantization is 'compressed-tensors' in a form"):
+            check_config(_vllm_config(**_compressed_tensors(bits, kind)), Options(mode="full"))
 
 
 def test_every_import_of_vllm_is_checked() -> None:
