@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from .comparison import References
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
 def engine_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the checkpoints and ``runs.json`` of ``engine_runs``."""
+    """Folder with the checkpoints, ``runs.json`` and ``features.json`` of ``engine_runs``."""
     folder = tmp_path_factory.mktemp("engines")
     done = subprocess.run(
         [sys.executable, "-m", "tests.swiftkv.engine_runs", str(folder)],
@@ -34,3 +36,16 @@ def engine_runs(engine_folder: Path) -> dict[str, dict[str, Any]]:
     """Run name -> ``RunResult`` as plain data."""
     results: dict[str, dict[str, Any]] = json.loads((engine_folder / "runs.json").read_text())
     return results
+
+
+@pytest.fixture(scope="session")
+def features(engine_folder: Path) -> dict[str, Any]:
+    """What ``feature_runs.run_features`` gave."""
+    results: dict[str, Any] = json.loads((engine_folder / "features.json").read_text())
+    return results
+
+
+@pytest.fixture(scope="session")
+def references(engine_folder: Path) -> References:
+    """Reference forwards of the engines' checkpoints."""
+    return References(engine_folder)

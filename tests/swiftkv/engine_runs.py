@@ -3,7 +3,7 @@
 A process of its own keeps vLLM's environment variables, warnings and global state out of the test process.
 Many engines share it because a further engine costs seconds where a process costs tens.
 
-    python -m tests.swiftkv.engine_runs FOLDER      # writes FOLDER/runs.json
+    python -m tests.swiftkv.engine_runs FOLDER      # writes FOLDER/runs.json and FOLDER/features.json
 """
 
 import gc
@@ -20,6 +20,7 @@ from typing import Any
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
 from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
+from tests.swiftkv.feature_runs import UPDATED, run_features
 
 __all__ = ["PROMPT_LENGTHS", "RUNS", "Answer", "Run", "RunResult"]
 
@@ -41,6 +42,7 @@ _CHECKPOINTS = {
     ),
     "small": CheckpointSpec(layers=4, key_value_layers=2),
     "one_kv_head": CheckpointSpec(layers=4, key_value_layers=2, kv_heads=1, group_size=2),
+    UPDATED: CheckpointSpec(seed=1),
 }
 
 
@@ -203,7 +205,7 @@ def _answer(output: Any) -> Answer:
 
 
 def main(folder: Path, names: list[str]) -> None:
-    """Execute the named runs, or all, and write ``folder/runs.json``."""
+    """Execute the named runs, or all and the features, and write ``folder/runs.json`` and ``folder/features.json``."""
     os.environ.update(
         VLLM_ENABLE_V1_MULTIPROCESSING="0",
         VLLM_CPU_OMP_THREADS_BIND="nobind",
@@ -221,6 +223,8 @@ def main(folder: Path, names: list[str]) -> None:
         if run.fault is not None:
             ModelRegistry.register_model(run.fault, getattr(models, run.fault))
     paths = write_checkpoints(folder)
+    if not names:
+        (folder / "features.json").write_text(json.dumps(run_features(paths)))
     results = {}
     for name in names or RUNS:
         started = time.perf_counter()
@@ -232,6 +236,7 @@ def main(folder: Path, names: list[str]) -> None:
         result.seconds = time.perf_counter() - started
         results[name] = asdict(result)
         gc.collect()
+        gc.freeze()  # vLLM collects several times while it starts an engine: seconds in a process with so many objects
     (folder / "runs.json").write_text(json.dumps(results))
 
 

@@ -26,9 +26,14 @@ class Reference:
         self.weights = {name: _dequantised(name, stored) for name in stored if name.endswith("weight")}
         self.frequencies = _rope_frequencies(self.config).to(device)
 
-    @torch.no_grad()
     def logprobs(self, token_ids: list[int]) -> torch.Tensor:
         """Log-softmax at every position, shape (tokens, vocabulary): row t predicts token t + 1."""
+        head = "model.embed_tokens" if self.config["tie_word_embeddings"] else "lm_head"
+        return self._linear(self.hidden(token_ids), head).log_softmax(-1)
+
+    @torch.no_grad()
+    def hidden(self, token_ids: list[int]) -> torch.Tensor:
+        """Normed output of the last layer at every position, shape (tokens, hidden)."""
         config = self.config
         first = config.get("num_key_value_layers") or config["num_hidden_layers"]
         group = config.get("key_value_group_size") or 1
@@ -52,8 +57,7 @@ class Reference:
             hidden = hidden + self._linear(
                 gate * self._linear(normed, f"{layer}.mlp.up_proj"), f"{layer}.mlp.down_proj"
             )
-        head = "model.embed_tokens" if config["tie_word_embeddings"] else "lm_head"
-        return self._linear(self._norm(hidden, "model.norm"), head).log_softmax(-1)
+        return self._norm(hidden, "model.norm")
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         heads, kv_heads = self.config["num_attention_heads"], self.config["num_key_value_heads"]

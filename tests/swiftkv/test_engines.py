@@ -1,17 +1,14 @@
 """Real vLLM engines on the CPU against the plain-torch reference; planted faults must show."""
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .comparison import TOLERANCE_NAT, Comparison, References
 from .engine_runs import PROMPT_LENGTHS, RUNS
-from .reference import Reference
 
 pytestmark = pytest.mark.vllm
 
-TOLERANCE_NAT = 1e-3
 EXACT = [
     "skip_large",
     "skip_small_cached",
@@ -25,51 +22,8 @@ EXACT = [
 ]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A run beside its reference: greedy tokens that differ, largest differences of logprob in nat."""
-
-    tokens: int
-    mismatches: int
-    worst: float
-    mean: float
-    worst_prompt: float
-
-
-class References:
-    """Reference forwards, each sequence computed once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._models: dict[str, Reference] = {}
-        self._known: dict[tuple[str, tuple[int, ...]], Any] = {}
-
-    def logprobs(self, checkpoint: str, token_ids: list[int]) -> Any:
-        key = (checkpoint, tuple(token_ids))
-        if checkpoint not in self._models:
-            self._models[checkpoint] = Reference(self._folder / checkpoint)
-        if key not in self._known:
-            self._known[key] = self._models[checkpoint].logprobs(token_ids)
-        return self._known[key]
-
-    def compare(self, name: str, result: dict[str, Any]) -> Comparison:
-        differences, prompt_differences, mismatches = [], [0.0], 0
-        for answer in result["answers"]:
-            prompt, tokens = answer["prompt"], answer["tokens"]
-            truth = self.logprobs(RUNS[name].checkpoint, prompt + tokens)
-            for step, (token, logprob) in enumerate(zip(tokens, answer["logprobs"], strict=True)):
-                row = truth[len(prompt) - 1 + step]
-                mismatches += int(int(row.argmax()) != token)
-                differences.append(abs(logprob - float(row[token])))
-            for position, logprob in enumerate(answer["prompt_logprobs"] or []):
-                prompt_differences.append(abs(logprob - float(truth[position, prompt[position + 1]])))
-        mean = sum(differences) / len(differences)
-        return Comparison(len(differences), mismatches, max(differences), mean, max(prompt_differences))
-
-
-@pytest.fixture(scope="module")
-def references(engine_folder: Path) -> References:
-    return References(engine_folder)
+def _compare(references: References, name: str, result: dict[str, Any]) -> Comparison:
+    return references.compare(RUNS[name].checkpoint, result["answers"])
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -77,7 +31,7 @@ def test_answers_are_those_of_the_reference(
     name: str, engine_runs: dict[str, dict[str, Any]], references: References
 ) -> None:
     run, result = RUNS[name], engine_runs[name]
-    found = references.compare(name, result)
+    found = _compare(references, name, result)
     assert found.tokens == run.passes * len(PROMPT_LENGTHS) * run.max_tokens
     assert found.mismatches == 0
     assert found.worst < TOLERANCE_NAT
@@ -130,14 +84,14 @@ def test_fp8_weights_are_near_the_dequantised_reference(
     name: str, engine_runs: dict[str, dict[str, Any]], references: References
 ) -> None:
     # Activations are rounded to 8 bits in every layer: 0.12 nat on average; a wrong scale costs several nat.
-    assert references.compare(name, engine_runs[name]).mean < 0.3
+    assert _compare(references, name, engine_runs[name]).mean < 0.3
 
 
 def test_a_float8_cache_shared_by_layers_is_read_with_the_scales_it_was_written_with(
     engine_runs: dict[str, dict[str, Any]], references: References
 ) -> None:
     # As above, and 8 bits in the cache; read with a scale of 1 for the stored 0.04 and 0.02 it is off by several nat.
-    assert references.compare("skip_fp8_cache", engine_runs["skip_fp8_cache"]).mean < 0.4
+    assert _compare(references, "skip_fp8_cache", engine_runs["skip_fp8_cache"]).mean < 0.4
 
 
 def test_fp8_skip_and_full_answer_alike(engine_runs: dict[str, dict[str, Any]]) -> None:
@@ -158,13 +112,13 @@ def test_a_start_that_cannot_be_right_is_refused(name: str, words: str, engine_r
 
 
 def test_unnoticed_prompt_logprobs_show(engine_runs: dict[str, dict[str, Any]], references: References) -> None:
-    found = references.compare("fault_skips_prompt_rows", engine_runs["fault_skips_prompt_rows"])
+    found = _compare(references, "fault_skips_prompt_rows", engine_runs["fault_skips_prompt_rows"])
     assert found.mismatches == 0  # generation alone looks sound
     assert found.worst_prompt > 1.0
 
 
 @pytest.mark.parametrize("name", ["fault_skips_decode_rows", "fault_wrong_layer", "fault_silent_baseline"])
 def test_wrong_generation_shows(name: str, engine_runs: dict[str, dict[str, Any]], references: References) -> None:
-    found = references.compare(name, engine_runs[name])
+    found = _compare(references, name, engine_runs[name])
     assert found.mismatches > 0
     assert found.worst > 1.0
