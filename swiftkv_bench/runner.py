@@ -16,9 +16,9 @@ from swiftkv_bench.analysis.stopping import decider
 from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
-from swiftkv_bench.engines.probes import probe_engine, why_stopped
+from swiftkv_bench.engines.probes import another_model, probe_engine, why_stopped
 from swiftkv_bench.engines.resolve import EngineConfig, build
-from swiftkv_bench.errors import EngineError, ProbeError
+from swiftkv_bench.errors import EngineError, InputError, ProbeError
 from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
@@ -38,18 +38,21 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
 
     Raises:
         EngineError: an engine does not start or stays dead. What was recorded until then is kept.
+        InputError: the folder holds answers of another model. Likewise.
         ProbeError: a failed probe stopped a part of the run; everything else was measured.
         KeyboardInterrupt: the user stopped it. Likewise.
     """
-    execution = _Execution(request, run, observer)
+    execution, found = _Execution(request, run, observer), run.manifest
     execution.update(status="running", status_reason=None, slo=request.slo)
     try:
         execution.all_parts()
     except KeyboardInterrupt:
         execution.update(status="incomplete", status_reason="interrupted")
         raise
-    except EngineError as e:
-        execution.update(status="incomplete", status_reason=str(e).splitlines()[0])
+    except (EngineError, InputError) as e:
+        refused = isinstance(e, InputError) and found.status == "complete"  # nothing of the run has changed
+        reason = found.status_reason if refused else str(e).splitlines()[0]
+        execution.update(status="complete" if refused else "incomplete", status_reason=reason)
         raise
     reasons = []
     if execution.failed_trials:
@@ -114,13 +117,22 @@ class _Execution:
         return build(config, self.run.log_path(config.spec.arm), self.run.path / "scratch")
 
     def _engine(self, arm: Arm, fleet: Fleet) -> EngineInfo:
-        """A running engine of the arm, probed once a start; what it says goes into the manifest."""
+        """A running engine of the arm, probed once a start; what it says goes into the manifest.
+
+        Raises:
+            InputError: it serves another model than the one that the arm was begun with.
+        """
         info = fleet.get(arm)
         if info not in self.probed:
             config = fleet.config(arm)
             self.observer.progress("probes", f"probing the {arm} engine")
             probes = probe_engine(config.spec, info, config.api_key)
             self.observer.finish("probes")
+            if (how := another_model(config.spec, self.run.manifest.probes, probes)) is not None:
+                raise InputError(
+                    f"{self.run.path}: the {arm} engine at {info.base_url} does not serve the model that this arm was "
+                    f"begun with ({how}); serve that one again, or begin a new run with --fresh or another --out"
+                )
             self._record_probes(fleet, probes)
             self.probed.append(info)
         return info

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from swiftkv_bench.accuracy.items import Generation, build_items, sample
@@ -23,6 +24,7 @@ from swiftkv_bench.accuracy.tasks import load_column
 from swiftkv_bench.cli import app
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.embedded.vocabulary import task_words
+from swiftkv_bench.engines.client import LostError
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, ItemRecord
 from swiftkv_bench.schema.manifest import RunPlan
@@ -32,6 +34,8 @@ from tests.synthetic import accuracy_column, load_run, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 12
+PROBE_REQUESTS = 16
+"""Completions asked of the toy engine as baseline before its first item."""
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +128,31 @@ def test_killed_twice_and_resumed_by_the_same_command(tokenizer: Path, tmp_path:
     }
     keys = [json.loads(line)[0] for line in (run / "journal" / "baseline.jsonl").read_text().splitlines()]
     assert len(keys) == len(set(keys))
+
+
+def test_only_a_server_of_the_same_model_goes_on_with_a_run(tokenizer: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["accuracy", "--suite", "mini:mini_arc", "--suite", "mini:mini_gsm8k", "--limit", "3", "--in-turn"]
+    command += ["--out", str(run)]
+    with ToyEngine() as swiftkv:
+
+        def resumed(engine: ToyEngine) -> Result:
+            return CliRunner().invoke(app, [*command, *_engines(engine, swiftkv, tokenizer)])
+
+        with ToyEngine(dies_after=PROBE_REQUESTS + 3) as engine:
+            assert isinstance(resumed(engine).exception, LostError)
+            assert _asked(engine).total() == 3
+        with ToyEngine(shallow=True) as other:
+            refusal = _refusal(*command, *_engines(other, swiftkv, tokenizer))
+            assert _asked(other).total() == 0
+        assert refusal.startswith(f"{run}: the baseline engine at {other.url} does not serve the model that this arm ")
+        assert Run(run).manifest.status_reason == refusal
+        with ToyEngine() as engine:
+            done = resumed(engine)
+            assert (done.exit_code, _asked(engine).total()) == (0, 3), done.output
+        with ToyEngine(shallow=True) as other:
+            _refusal(*command, *_engines(other, swiftkv, tokenizer))
+        assert (Run(run).manifest.status, Run(run).manifest.status_reason) == ("complete", None)
 
 
 def _refusal(*arguments: str) -> str:

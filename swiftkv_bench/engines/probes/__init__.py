@@ -17,7 +17,8 @@ probe                        what is asked                                      
 
 Dishonest prompt logprobs stop nothing here: ``accuracy`` probes every way to score a text on its own, uses exact
 ones alone, and leaves a column out that has none. An engine that does not repeat itself is reported, since no figure
-depends on it alone: comparisons have intervals.
+depends on it alone: comparisons have intervals. The answers of one that does are recorded; an engine that answers
+otherwise when the run is resumed serves another model: `another_model`.
 """
 
 from collections.abc import Iterable
@@ -25,10 +26,11 @@ from collections.abc import Iterable
 from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.probes import depth, reference, service
 from swiftkv_bench.engines.probes.asking import Asking
+from swiftkv_bench.engines.probes.identity import another_model
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Part, Probe
 
-__all__ = ["probe_engine", "why_stopped"]
+__all__ = ["another_model", "probe_engine", "why_stopped"]
 
 
 def probe_engine(spec: EngineSpec, info: EngineInfo, api_key: str | None, *, thorough: bool = False) -> list[Probe]:

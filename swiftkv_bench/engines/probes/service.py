@@ -5,6 +5,7 @@ from typing import Any
 
 from swiftkv_bench.engines.client import RefusedError
 from swiftkv_bench.engines.probes.asking import Asking, gap, rounding
+from swiftkv_bench.engines.probes.identity import PROBE, recorded
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Probe, Status
 
@@ -35,7 +36,9 @@ def repeatable(asking: Asking) -> Probe:
     )
     status: Status = "pass" if equal == found.answers and found.within(rounding(asking.spec)) else "fail"
     data = {"equal": equal, "answers": found.answers, "worst_nat": _finite(found.worst)}
-    return Probe(name="repeatable", arm=asking.arm, status=status, detail=detail, data=data)
+    if status == "pass":
+        data |= recorded(first)
+    return Probe(name=PROBE, arm=asking.arm, status=status, detail=detail, data=data)
 
 
 def prefix_cache(asking: Asking) -> Probe:
