@@ -6,7 +6,8 @@
     ├── InputError          2    the user's input: flag, suite, profile, run folder, data
     │   └── IncomparableError 2  two runs that must not be compared; names the key
     ├── EngineError         3    an engine or its environment: start, readiness, crash, protocol
-    │   └── ProbeError      3    an engine that works but must not be used as asked
+    │   ├── ProbeError      3    an engine that works but must not be used as asked
+    │   └── ScoringError    3    an answer that no score can be made of; ends its column on its arm
     ├── RegressionError     1    a finished comparison that found a regression or failed check
     └── InconclusiveError   4    a finished comparison that could not decide
 
@@ -56,6 +57,10 @@ class EngineError(SwiftKVBenchError):
 
 class ProbeError(EngineError):
     """An engine answered a probe in a way that forbids using it as asked."""
+
+
+class ScoringError(EngineError):
+    """An answer holds no number, or the task's own code makes none of it."""
 
 
 class RegressionError(SwiftKVBenchError):

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from swiftkv_bench import integrity, provenance
+from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
 from swiftkv_bench.analysis.cells import outcome
@@ -39,7 +40,8 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     Raises:
         EngineError: an engine does not start or stays dead. What was recorded until then is kept.
         InputError: the folder holds answers of another model. Likewise.
-        ProbeError: a failed probe stopped a part of the run; everything else was measured.
+        ProbeError: a failed probe stopped a part of the run, or an answer could not be scored; everything else was
+            measured.
         KeyboardInterrupt: the user stopped it. Likewise.
     """
     execution, found = _Execution(request, run, observer), run.manifest
@@ -85,7 +87,7 @@ class _Execution:
         self.left_out = 0
         self.probed: list[EngineInfo] = []
         self.stopped: dict[str, str] = {}
-        """What was not measured because of a failed probe, and which."""
+        """What was not measured because of a failed probe or an answer without a score, and which."""
 
     def update(self, **changes: Any) -> None:
         """Replaces fields of the manifest on disk; a run that ends gets its checksums."""
@@ -160,6 +162,8 @@ class _Execution:
                     prepared, targets, self.run.path, self.observer, decide=decider(prepared.plan), stopped=stopped
                 )
                 self._record_probes(fleet, probes)
+                ended = [s for s in read_statuses(self.run.path) if s.arm in arms and s.status == "incomplete"]
+                self.stopped.update((f"{s.column} of {s.arm}", s.reason or s.status) for s in ended)
                 return
             except EngineError:
                 if all(fleet.alive(arm) for arm in arms):

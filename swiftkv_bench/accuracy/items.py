@@ -15,7 +15,7 @@ from typing import Any
 from swiftkv_bench.accuracy.encoding import Encoder
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.tasks import FEWSHOT_SEED, ColumnTasks
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import ScoringError
 from swiftkv_bench.schema.accuracy import Column
 
 _INVALID = "[invalid]"
@@ -160,7 +160,7 @@ def score(task: Any, column: Column, items: Sequence[Item], responses: Sequence[
         responses: per item, per question: text, or (log-likelihood, is greedy).
 
     Raises:
-        InputError: a score is not finite.
+        ScoringError: a score is not finite.
     """
     for item, answers in zip(items, responses, strict=True):
         for instance, answer in zip(item.instances, answers, strict=True):
@@ -177,9 +177,9 @@ def score(task: Any, column: Column, items: Sequence[Item], responses: Sequence[
         generated = isinstance(item.questions[0], Generation)
         plain = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
         if not math.isfinite(plain[column.metric]):
-            raise InputError(
-                f"{column.title}: {column.metric} of document {item.doc_id} of task {item.task} is "
-                f"{plain[column.metric]}; the task's process_results cannot score these answers, leave the column out"
+            raise ScoringError(
+                f"document {item.doc_id} of task {item.task}: {column.metric} is {plain[column.metric]}; the task's "
+                f"process_results cannot score these answers, leave the column out"
             )
         scores.append(Score(plain, filtered, unparsed=generated and _is_unparsed(filtered[0])))
     return scores

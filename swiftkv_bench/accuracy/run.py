@@ -22,7 +22,7 @@ from swiftkv_bench.accuracy.records import ItemLog, Recorder, StatusFile
 from swiftkv_bench.accuracy.session import Session, Tally
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
-from swiftkv_bench.errors import InputError, ProbeError
+from swiftkv_bench.errors import InputError, ProbeError, ScoringError
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.accuracy import AccuracyPlan, ColumnStatus
 from swiftkv_bench.schema.engine import Arm
@@ -89,7 +89,7 @@ def run_accuracy(
     """Asks the engines that run now everything the plan wants of their arms and records it in the folder.
 
     What the folder holds already is not asked again, so the same call resumes a run. The given arms answer a column
-    side by side.
+    side by side. An answer that cannot be scored ends its column on its arm: `incomplete`, with the document.
 
     Args:
         stopped: arms that are not asked, and why; their columns are recorded as not run.
@@ -207,6 +207,8 @@ class _Run:
                 status, reason = "complete", ""
         except ProbeError as e:
             status, reason = "not run", str(e)
+        except ScoringError as e:
+            reason = str(e)
         except BaseException as e:
             reason = str(e) or type(e).__name__
             raise

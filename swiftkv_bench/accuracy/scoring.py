@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 from swiftkv_bench.accuracy.items import Continuation, Generation, Question
-from swiftkv_bench.errors import EngineError, ProbeError
+from swiftkv_bench.errors import EngineError, ProbeError, ScoringError
 from swiftkv_bench.schema.accuracy import ScoringMethod
 
 COMPLETIONS = "/v1/completions"
@@ -42,7 +42,7 @@ class Request:
     """One request: its body, and how its response is read.
 
     Attributes:
-        read: raises EngineError if the response is impossible.
+        read: raises EngineError if the response is impossible, ScoringError if a log-probability is not finite.
     """
 
     body: dict[str, Any]
@@ -131,12 +131,9 @@ def loglikelihood(answer: Answer) -> tuple[float, bool]:
     Formula: the sum of the tokens' log-probabilities; greedy iff every token is the argmax.
 
     Raises:
-        EngineError: a log-probability is not finite: the engine returned a row it did not compute.
+        ScoringError: a log-probability is not finite.
     """
-    total = math.fsum(logprob for logprob, _ in answer)
-    if not math.isfinite(total):
-        raise EngineError("the engine returned a log-probability that is not finite; it did not compute that row")
-    return total, all(is_argmax for _, is_argmax in answer)
+    return math.fsum(_finite(logprob) for logprob, _ in answer), all(is_argmax for _, is_argmax in answer)
 
 
 def generation_body(question: Generation) -> dict[str, Any]:
@@ -181,13 +178,13 @@ def read_token_choice(response: Any, tokens: Sequence[int]) -> Answer:
     beside it as the most probable token.
     """
     logprobs = _field(_choice(response), "logprobs")
-    listed = {_token_id(text): value for text, value in logprobs["top_logprobs"][0].items()}
+    listed = {_token_id(text): _number(value) for text, value in logprobs["top_logprobs"][0].items()}
     emitted = _token_id(logprobs["tokens"][0])
     try:
         if len(tokens) == 1:
             best = max(listed.values())
-            return [[listed[tokens[0]], emitted == tokens[0] and listed[tokens[0]] >= best]]
-        return [[listed[token], emitted == token] for token in tokens]
+            return [[_finite(listed[tokens[0]]), emitted == tokens[0] and listed[tokens[0]] >= best]]
+        return [[_finite(listed[token]), emitted == token] for token in tokens]
     except KeyError as e:
         raise EngineError(f"the engine was asked for the log-probability of token {e} and did not give it") from e
 
@@ -216,7 +213,7 @@ def read_forced(response: Any, tokens: Sequence[int]) -> Answer:
     if emitted != list(tokens):
         raise EngineError("the engine did not emit the tokens it was told to; forced decode cannot be used on it")
     return [
-        [value, value >= max(top.values())]
+        [_finite(value), value >= max(map(_number, top.values()))]
         for value, top in zip(logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True)
     ]
 
@@ -235,7 +232,7 @@ def read_prompt_logprobs(response: Any, tokens: Sequence[int]) -> Answer:
     """[[log-probability, is argmax], ...] of the prompt's last tokens."""
     rows = _field(_choice(response), "prompt_logprobs")[-len(tokens) :]
     entries = [_field(row, str(token)) for row, token in zip(rows, tokens, strict=True)]
-    return [[entry["logprob"], entry["rank"] == 1] for entry in entries]
+    return [[_finite(entry["logprob"]), entry["rank"] == 1] for entry in entries]
 
 
 def _next_tokens(continuations: Sequence[Continuation], way: str, method: ScoringMethod) -> Script:
@@ -276,6 +273,18 @@ def _field(value: Any, name: str) -> Any:
     if not found:
         raise EngineError(f"the engine was asked for {name} and gave none; this needs vLLM 0.26 or newer")
     return found
+
+
+def _number(value: float | None) -> float:
+    """A log-probability; NaN where a server wrote null for one that JSON cannot hold."""
+    return math.nan if value is None else value
+
+
+def _finite(value: float | None) -> float:
+    """A log-probability of a row that the engine computed."""
+    if not math.isfinite(number := _number(value)):
+        raise ScoringError("the engine returned a log-probability that is not finite; it did not compute that row")
+    return number
 
 
 def _token_id(text: str) -> int:

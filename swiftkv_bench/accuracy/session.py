@@ -15,6 +15,7 @@ from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.scoring import COMPLETIONS, Abilities, Answer, Request, Script, write_script
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.engines.client import Client
+from swiftkv_bench.errors import ScoringError
 from swiftkv_bench.schema.accuracy import ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe
@@ -81,6 +82,7 @@ class Session:
 
         Raises:
             ProbeError: the engine has no exact way to score them.
+            ScoringError: an answer holds no number; names the document. Answers that came before are in the journal.
             EngineError: it failed.
         """
         if any(isinstance(question, Continuation) for item in items for question in item.questions):
@@ -99,7 +101,10 @@ class Session:
                     asked, future = done.get(timeout=_POLL_S)
                 except Empty:
                     continue
-                future.result()
+                try:
+                    future.result()
+                except ScoringError as e:
+                    raise ScoringError(f"document {asked.item.doc_id} of task {asked.item.task}: {e}") from e
                 flying, asked.left = flying - 1, asked.left - 1
                 if not asked.left:
                     answers = asked.script.combine([future.result() for future in asked.futures])

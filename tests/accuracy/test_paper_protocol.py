@@ -16,7 +16,7 @@ import pytest
 from swiftkv_bench.accuracy.items import Item, build_items, score
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import ScoringError
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "goldens" / "paper_prompts.json").read_text())
 
@@ -104,7 +104,7 @@ def test_choices_less_likely_than_a_float_can_say_are_scored_by_their_ratios(rea
 
 
 def test_a_score_that_is_no_number_is_refused_with_its_document(real_data: Path) -> None:
-    with pytest.raises(InputError, match="TruthfulQA: acc of document 0 of task truthfulqa_mc2 is nan"):
+    with pytest.raises(ScoringError, match="document 0 of task truthfulqa_mc2: acc is nan"):
         _truthfulqa([float("nan"), -1.0, -2.0], real_data)
 
 

@@ -8,10 +8,18 @@ import pytest
 
 from swiftkv_bench.accuracy.items import Continuation, Generation, Question
 from swiftkv_bench.accuracy.probes import probe_abilities
-from swiftkv_bench.accuracy.scoring import Abilities, Answer, loglikelihood, read_token_choice, write_script
+from swiftkv_bench.accuracy.scoring import (
+    Abilities,
+    Answer,
+    loglikelihood,
+    read_forced,
+    read_prompt_logprobs,
+    read_token_choice,
+    write_script,
+)
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.engines.client import Client
-from swiftkv_bench.errors import EngineError, ProbeError
+from swiftkv_bench.errors import EngineError, ProbeError, ScoringError
 from tests.accuracy.toy_engine import ALL_WAYS, VOCABULARY, ToyEngine, logprobs_after
 from tests.accuracy.toy_engine import loglikelihood as expected_loglikelihood
 
@@ -110,9 +118,18 @@ def test_without_an_exact_way_scoring_is_refused() -> None:
         write_script(QUESTIONS, Abilities(None))
 
 
-def test_a_logprob_that_is_not_a_number_is_an_engine_error() -> None:
-    with pytest.raises(EngineError, match="not finite"):
+def test_a_logprob_that_is_not_a_number_makes_no_log_likelihood() -> None:
+    with pytest.raises(ScoringError, match="not finite"):
         loglikelihood([[-1.0, False], [math.nan, False]])
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, None])
+def test_an_answer_whose_logprob_is_no_number_is_not_read(value: float | None) -> None:
+    logprobs = {"tokens": ["token_id:5"], "token_logprobs": [value], "top_logprobs": [{"token_id:5": value}]}
+    response = {"choices": [{"logprobs": logprobs, "prompt_logprobs": [{"5": {"logprob": value, "rank": 1}}]}]}
+    for read in (read_token_choice, read_forced, read_prompt_logprobs):
+        with pytest.raises(ScoringError, match="not finite"):
+            read(response, [5])
 
 
 def test_a_missing_choice_is_an_engine_error() -> None:

@@ -6,6 +6,7 @@ give the same log-probabilities, and a test can compute them itself. Faults are 
 
 import hashlib
 import json
+import math
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -57,6 +58,7 @@ class ToyEngine:
         hangs_up: closes a connection after its answer without saying so, as servers do after seconds of silence.
         drifts: greedy tokens depend on how many requests came before.
         shallow: greedy tokens are wrong unless a request asks for full depth.
+        spoils: which requests get log-probabilities that are no numbers.
         metrics: text of the metrics page.
         authorization: headers of that name, as they came.
         reply: text of a generation, from its prompt.
@@ -79,6 +81,7 @@ class ToyEngine:
     paths: list[str] = field(default_factory=list)
     drifts: bool = False
     shallow: bool = False
+    spoils: Callable[[dict[str, Any]], bool] = lambda _: False
     metrics: Callable[["ToyEngine"], str] = lambda _: ""
     authorization: list[str | None] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -188,7 +191,7 @@ class ToyEngine:
         listed = body.get("logprob_token_ids", []) if "logprob_token_ids" in self.ways else []
         context, tokens, values, top = list(body["prompt"]), [], [], []
         for step in range(body["max_tokens"]):
-            row = logprobs_after(context)
+            row = logprobs_after(context) * (math.nan if self.spoils(body) else 1.0)
             wrong = self.shallow and not body.get("vllm_xargs")
             best = (int(row.argmax()) + self.drifts * len(self.requests) + wrong) % VOCABULARY
             token = forced[step] if forced else allowed[0] if allowed else best

@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from swiftkv_bench.accuracy.items import Generation, build_items, sample
+from swiftkv_bench.accuracy.items import Continuation, Generation, Item, build_items, sample
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.suites import plan_accuracy, select_columns, suite_file
@@ -25,7 +25,7 @@ from swiftkv_bench.cli import app
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.embedded.vocabulary import task_words
 from swiftkv_bench.engines.client import LostError
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, ProbeError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, ItemRecord
 from swiftkv_bench.schema.manifest import RunPlan
 from swiftkv_bench.store import Run, create_run
@@ -155,6 +155,32 @@ def test_only_a_server_of_the_same_model_goes_on_with_a_run(tokenizer: Path, tmp
         assert (Run(run).manifest.status, Run(run).manifest.status_reason) == ("complete", None)
 
 
+def test_an_answer_that_is_no_number_ends_its_column_on_its_arm_alone(tokenizer: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["accuracy", "--limit", "3", "--out", str(run)]
+    command += ["--suite", "mini:mini_winogrande", "--suite", "mini:mini_truthfulqa"]
+    item = _items("mini_winogrande", tokenizer, limit=3)[1]
+    assert isinstance(item.questions[1], Continuation)
+    spoilt = list(item.questions[1].context)
+    with ToyEngine() as baseline:
+        with ToyEngine(spoils=lambda body: body["prompt"] == spoilt) as swiftkv:
+            ended = CliRunner().invoke(app, [*command, *_engines(baseline, swiftkv, tokenizer)])
+        why = (
+            f"document {item.doc_id} of task mini_winogrande: the engine returned a log-probability that is not finite"
+        )
+        assert isinstance(ended.exception, ProbeError), ended.output
+        assert str(ended.exception).startswith(f"mini_winogrande of swiftkv not measured: {why}")
+        assert (Run(run).manifest.status, Run(run).manifest.status_reason) == ("incomplete", str(ended.exception))
+        assert {(s.arm, s.column): s.status for s in read_statuses(run)} == {
+            ("baseline", "mini_winogrande"): "complete", ("swiftkv", "mini_winogrande"): "incomplete",
+            ("baseline", "mini_truthfulqa"): "complete", ("swiftkv", "mini_truthfulqa"): "complete",
+        }  # fmt: skip
+        with ToyEngine() as swiftkv:
+            resumed = CliRunner().invoke(app, [*command, *_engines(baseline, swiftkv, tokenizer)])
+    assert (resumed.exit_code, {s.status for s in read_statuses(run)}) == (0, {"complete"}), resumed.output
+    assert len(list(Run(run).items())) == 12
+
+
 def _refusal(*arguments: str) -> str:
     """The sentence a command ends with before any engine is asked."""
     result = CliRunner().invoke(app, list(arguments))
@@ -206,12 +232,18 @@ def test_verify_says_what_it_cannot_use(tmp_path: Path) -> None:
     assert "say which with --arm" in _refusal("verify", run, "--model", "m")
 
 
-def _targets(tokenizer: Path) -> dict[tuple[int, ...], str]:
-    """Token ids of every prompt of Mini ARC -> its right answer."""
-    suite = select_columns(["mini:mini_arc"])
+def _items(column: str, tokenizer: Path, limit: int | None = None) -> list[Item]:
+    """The items of a column of `mini` that a command with this limit asks."""
+    suite = select_columns([f"mini:{column}"])
     plan = plan_accuracy(suite, ["baseline"], file=suite_file("mini"))
     tasks = load_column(plan, suite.columns[0], None)
-    items = build_items(tasks, sample(tasks, None, 0), Prompter(str(tokenizer)), max_model_len=16384, max_gen_tokens=60)
+    chosen = sample(tasks, limit, 0)
+    return build_items(tasks, chosen, Prompter(str(tokenizer)), max_model_len=16384, max_gen_tokens=60)
+
+
+def _targets(tokenizer: Path) -> dict[tuple[int, ...], str]:
+    """Token ids of every prompt of Mini ARC -> its right answer."""
+    items = _items("mini_arc", tokenizer)
     return {item.questions[0].prompt: item.target for item in items if isinstance(item.questions[0], Generation)}
 
 
