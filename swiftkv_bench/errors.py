@@ -60,7 +60,7 @@ class ProbeError(EngineError):
 
 
 class ScoringError(EngineError):
-    """An answer holds no number, or the task's own code makes none of it."""
+    """An item has no answer, or one that holds no number, or the task's own code makes none of it."""
 
 
 class RegressionError(SwiftKVBenchError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from swiftkv_bench.accuracy.items import Continuation, Item
 from swiftkv_bench.accuracy.journal import Journal, answer_key
@@ -14,7 +15,7 @@ from swiftkv_bench.accuracy.probes import probe_abilities
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.scoring import COMPLETIONS, Abilities, Answer, Request, Script, write_script
 from swiftkv_bench.accuracy.target import Target
-from swiftkv_bench.engines.client import Client
+from swiftkv_bench.engines.client import Client, LostError, RefusedError
 from swiftkv_bench.errors import ScoringError
 from swiftkv_bench.schema.accuracy import ScoringMethod
 from swiftkv_bench.schema.engine import Arm
@@ -82,7 +83,8 @@ class Session:
 
         Raises:
             ProbeError: the engine has no exact way to score them.
-            ScoringError: an answer holds no number; names the document. Answers that came before are in the journal.
+            ScoringError: an item has no answer, or one that holds no number; names the document. Answers that came
+                before are in the journal.
             EngineError: it failed.
         """
         if any(isinstance(question, Continuation) for item in items for question in item.questions):
@@ -135,7 +137,7 @@ class Session:
         key = answer_key(self.target.engine_key, request.body, repeat)
         answer: Answer | None = self._journal.get(key)
         if answer is None:
-            answer = request.read(self._client.post(COMPLETIONS, {"model": self.target.served_model, **request.body}))
+            answer = request.read(self._post({"model": self.target.served_model, **request.body}))
             self._journal.put(key, answer)
             with self._lock:
                 tally.asked += 1
@@ -143,3 +145,26 @@ class Session:
             with self._lock:
                 tally.from_journal += 1
         return answer
+
+    def _post(self, body: dict[str, Any]) -> Any:
+        """The engine's answer. vLLM writes a log-probability that JSON cannot hold as HTTP 500, and is up afterwards.
+
+        Raises:
+            ScoringError: this request alone failed.
+            EngineError: the engine failed.
+        """
+        try:
+            return self._client.post(COMPLETIONS, body)
+        except RefusedError as e:
+            if e.status != 500 or not self._is_up():
+                raise
+            raise ScoringError(f"the engine failed at this request and is up ({e}); look into its log") from e
+
+    def _is_up(self) -> bool:
+        try:
+            self._client.get("/health")
+        except RefusedError as e:
+            return e.status < 500
+        except LostError:
+            return False
+        return True

@@ -58,7 +58,7 @@ class ToyEngine:
         hangs_up: closes a connection after its answer without saying so, as servers do after seconds of silence.
         drifts: greedy tokens depend on how many requests came before.
         shallow: greedy tokens are wrong unless a request asks for full depth.
-        spoils: which requests get log-probabilities that are no numbers.
+        spoils: which requests get log-probabilities that are no numbers: HTTP 500, as from vLLM.
         metrics: text of the metrics page.
         authorization: headers of that name, as they came.
         reply: text of a generation, from its prompt.
@@ -130,7 +130,11 @@ class ToyEngine:
                     return
                 several = isinstance(body["prompt"][0], list)
                 prompts = body["prompt"] if several else [body["prompt"]]
-                self._send(json.dumps({"choices": [engine._answer(body | {"prompt": p}) for p in prompts]}).encode())
+                answer = {"choices": [engine._answer(body | {"prompt": p}) for p in prompts]}
+                try:
+                    self._send(json.dumps(answer, allow_nan=False).encode())
+                except ValueError as e:
+                    self._send(json.dumps({"error": {"message": str(e)}}).encode(), 500)
 
             def _send(self, content: bytes, status: int = 200) -> None:
                 self.send_response(status)
