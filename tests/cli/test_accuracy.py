@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from swiftkv_bench.accuracy.items import Continuation, Generation, Item, build_items, sample
 from swiftkv_bench.accuracy.prompts import Prompter
