@@ -126,10 +126,9 @@ class LlamaSwiftKVModel(nn.Module):
             self.first_half = FirstHalf(vllm_config=vllm_config, prefix=prefix, owners=owners)
         with set_model_tag("swiftkv_second_half"):
             self.second_half = SecondHalf(vllm_config=vllm_config, prefix=prefix, owners=self.layer_owners)
-        self._cache_writes: list[tuple[str, int, int]] = []
-        for owner in owners:
-            attention: Any = self.second_half.layers[str(owner)].self_attn.attn  # type: ignore[union-attr]
-            self._cache_writes.append((attention.layer_name, attention.num_kv_heads, attention.head_size))
+        attentions: list[Any] = [self.second_half.layers[str(owner)].self_attn.attn for owner in owners]  # type: ignore[union-attr]
+        self._cache_writes = [attention.layer_name for attention in attentions]
+        self._head_shape = (attentions[0].num_kv_heads, attentions[0].head_size) if attentions else (0, 0)
         self._static = self._static_inputs(vllm_config, options) if owners else None
 
     @staticmethod
@@ -172,20 +171,23 @@ class LlamaSwiftKVModel(nn.Module):
 
     def _write_cache(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         """Write K/V of every token to the cache of every layer that owns one."""
-        for index, (layer_name, heads, head_size) in enumerate(self._cache_writes):
-            columns = slice(index * heads * head_size, (index + 1) * heads * head_size)
-            unified_kv_cache_update(
-                keys[:, columns].unflatten(-1, (heads, head_size)),
-                values[:, columns].unflatten(-1, (heads, head_size)),
-                layer_name,
-            )
+        for layer_name, key, value in zip(
+            self._cache_writes, self._by_owner(keys), self._by_owner(values), strict=True
+        ):
+            unified_kv_cache_update(key, value, layer_name)
+
+    def _by_owner(self, joint: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Views of shape (tokens, heads, head_size), one a layer that owns K/V."""
+        if not self._cache_writes:
+            return ()
+        return joint.view(len(joint), len(self._cache_writes), *self._head_shape).unbind(1)
 
     def _rows(self) -> SelectedRows | None:
         """The step's selection, decided when its metadata was built; None: every row runs."""
         metadata = get_forward_context().attn_metadata
         if not self._cache_writes or not isinstance(metadata, dict):
             return None  # a run without requests: profiling, warm-up, capture of piecewise graphs
-        selected: SelectedRows | None = metadata[self._cache_writes[0][0]].swiftkv_rows
+        selected: SelectedRows | None = metadata[self._cache_writes[0]].swiftkv_rows
         return selected
 
     def _run_all(self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
