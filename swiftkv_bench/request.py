@@ -92,15 +92,18 @@ def choose_profile(name: str | None) -> tuple[Profile, str]:
     return load_profile(WITHOUT_GPU), f"profile {WITHOUT_GPU}, because this machine has no GPU"
 
 
-def engines_for(profile: Profile, arms: str, options: EngineOptions, cache: Path) -> tuple[EngineConfig, ...]:
-    """Resolved engines of the arms.
+def engines_for(
+    profile: Profile, arms: str, options: EngineOptions, cache: Path, *, repeat_baseline: bool = False
+) -> tuple[EngineConfig, ...]:
+    """Resolved engines of the arms; `repeat_baseline` adds a second engine of the baseline's.
 
     Raises:
         InputError: the arms are unknown, or an engine cannot be configured as asked.
     """
     if arms not in ARMS:
         raise InputError(f"--arms {arms} is unknown; write {' or '.join(ARMS)}")
-    return resolve_engines(profile, ARMS[arms], options, cache)
+    again: tuple[Arm, ...] = ("baseline-repeat",) if repeat_baseline else ()
+    return resolve_engines(profile, (*ARMS[arms], *again), options, cache)
 
 
 def perf_plan(

@@ -101,7 +101,7 @@ def _known(point: Point, trials: Sequence[Trial], seen: Outcomes, stop_within: f
 def _automatic(auto: AutoRates, seed: int, stop_within: float | None) -> Stages:
     sizes: dict[Length, Point] = {}
     capacity: dict[Length, float] = {}
-    for arm in auto.arms:
+    for arm in (arm for arm in auto.arms if arm != "baseline-repeat"):
         found = yield from _capacities(auto, arm, seed, sizes)
         capacity |= found if arm == auto.arms[0] else {}
         if auto.objective is not None:

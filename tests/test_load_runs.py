@@ -12,6 +12,7 @@ from swiftkv_bench.analysis import PerfAnalysis, analyse
 from swiftkv_bench.cli.execution import build_request, new_manifest
 from swiftkv_bench.cli.options import EngineFlags, LoadFlags, RunFlags
 from swiftkv_bench.observer import Silent
+from swiftkv_bench.render.load_tables import noise_table
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Float
 from swiftkv_bench.store import Run, create_run
@@ -41,9 +42,11 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
     """Runs a load on a profile and returns the finished run."""
     monkeypatch.setenv("SWIFTKV_BENCH_CACHE", str(tmp_path / "cache"))
 
-    def run(profile: Path, load: LoadFlags, name: str = "run", *, together: bool = True) -> Run:
+    def run(
+        profile: Path, load: LoadFlags, name: str = "run", *, together: bool = True, repeat_baseline: bool = False
+    ) -> Run:
         engines = EngineFlags(profile=str(profile), together=together)
-        wanted = build_request(engines, RunFlags(), Silent(), accuracy=None, load=load)
+        wanted = build_request(engines, RunFlags(), Silent(), accuracy=None, load=load, repeat_baseline=repeat_baseline)
         folder = tmp_path / name
         opened = Run(folder) if folder.exists() else create_run(folder, new_manifest(wanted))
         return runner.execute(wanted, opened, Silent())
@@ -156,3 +159,23 @@ def test_an_engine_whose_streams_never_end_leaves_failed_trials_and_an_incomplet
     assert {(r.trial.arm, r.status) for r in run.trial_records()} == {("baseline", "complete"), ("swiftkv", "failed")}
     codes = {(f.code, f.severity, f.arm) for f in analyse(run).findings}
     assert ("trial-incomplete", "invalid", "swiftkv") in codes
+
+
+def test_a_second_baseline_engine_takes_its_turn_and_shows_the_noise(tmp_path: Path, measure: Measure) -> None:
+    profile = profile_file(tmp_path, {"ttft": 0.05}, {"ttft": 0.025})
+    load = _load(input_len=["50"], output_len="2", rate=["inf"], requests=4, repeats=2)
+    run = measure(profile, load, repeat_baseline=True)
+    assert [(t.trial.arm, t.trial.repeat) for t in sorted(run.trial_records(), key=lambda t: t.started_utc)] == [
+        ("baseline", 0), ("swiftkv", 0), ("baseline-repeat", 0),
+        ("baseline-repeat", 1), ("swiftkv", 1), ("baseline", 1),
+    ]  # fmt: skip
+    first, _, again = run.manifest.engines
+    assert (again.args, again.model) == (first.args, first.model)
+    point = _perf(run).points[0]
+    assert list(point.arms) == ["baseline", "swiftkv"]
+    assert point.gains["ttft_mean_s"].value == pytest.approx(2, rel=0.2)
+    assert point.noise["ttft_mean_s"].value == pytest.approx(1, rel=0.2)
+    view = noise_table(_perf(run))
+    assert view is not None
+    assert [len(row) for row in view.rows] == [len(view.heads)]
+    assert noise_table(_perf(measure(profile, load, "without"))) is None

@@ -94,7 +94,26 @@ def _point_result(
     bound = bounds.at(point, arms.get("baseline"), running)
     # Under paced load a shorter prompt also spares others a wait, so the gain has no such bound.
     share = reached(gains, bound) if point.arrivals.process in UNPACED else {}
-    return PointResult(point, arms, gains, withheld, bound, share)
+    again = cells.get((point.point_id, "baseline-repeat"))
+    noise = {} if base is None or again is None else _noise(base, again)
+    return PointResult(point, arms, gains, withheld, bound, share, noise)
+
+
+def _noise(base: Cell, again: Cell) -> dict[str, Gain]:
+    """Gains of the second baseline engine over the first; latencies of saturated trials are none."""
+    first, second = (
+        Cell([t for t in cell.trials if t.check.valid], frozenset(t.repeat for t in cell.trials))
+        for cell in (base, again)
+    )
+    saturated = any(
+        2 * sum(t.check.saturated for t in cell.trials) >= max(1, len(cell.trials)) for cell in (first, second)
+    )
+    found = {
+        key: _gain(key, first, second)
+        for key, metric in METRICS.items()
+        if key != "achieved_rate" and not (saturated and metric.latency is not None)
+    }
+    return {key: gain for key, gain in found.items() if gain is not None}
 
 
 def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:

@@ -23,16 +23,21 @@ RESULTS = Path("results")
 
 
 def execute(
-    engines: EngineFlags, run: RunFlags, *, accuracy: AccuracyFlags | None = None, load: LoadFlags | None = None
+    engines: EngineFlags,
+    run: RunFlags,
+    *,
+    accuracy: AccuracyFlags | None = None,
+    load: LoadFlags | None = None,
+    repeat_baseline: bool = False,
 ) -> None:
-    """Runs what the flags ask for and shows its report.
+    """Runs what the flags ask for and shows its report; `repeat_baseline` puts the load on the baseline twice.
 
     Raises:
         InputError: a flag cannot be used; nothing was started or written.
         EngineError: an engine failed; what was measured is kept and shown.
     """
     with make_observer(run.quiet) as observer:
-        wanted = build_request(engines, run, observer, accuracy=accuracy, load=load)
+        wanted = build_request(engines, run, observer, accuracy=accuracy, load=load, repeat_baseline=repeat_baseline)
         manifest = new_manifest(wanted)
         if run.dry_run:
             show_plan(wanted, as_json=run.json)
@@ -62,6 +67,7 @@ def build_request(
     *,
     accuracy: AccuracyFlags | None,
     load: LoadFlags | None,
+    repeat_baseline: bool = False,
 ) -> RunRequest:
     """The request that flags ask for, checked whole.
 
@@ -71,13 +77,14 @@ def build_request(
     profile, sentence = request.choose_profile(engines.profile)
     observer.note(sentence)
     arms = accuracy.arms if accuracy is not None else "both"
-    configs = request.engines_for(profile, arms, engines.options(), cache_dir())
+    configs = request.engines_for(profile, arms, engines.options(), cache_dir(), repeat_baseline=repeat_baseline)
     together = profile.together if engines.together is None else engines.together
     items = trials = prepared = None
     if load is not None:
         if load.slo is not None:
             parse_objective(load.slo)
-        trials = request.perf_plan(_load(load), profile, configs[:2], seed=run.seed, together=together)
+        under_load = [config for config in configs if config.spec.arm != "swiftkv-full"]
+        trials = request.perf_plan(_load(load), profile, under_load, seed=run.seed, together=together)
     if accuracy is not None:
         asked = AccuracyRequest(
             tuple(accuracy.suite or ()), accuracy.limit, accuracy.repeat_baseline, accuracy.stop_when_decided

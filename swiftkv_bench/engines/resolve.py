@@ -12,7 +12,7 @@ from swiftkv_bench.engines.models import resolve
 from swiftkv_bench.engines.process import check_port_free
 from swiftkv_bench.engines.vllm_server import vllm_server, with_mode
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.schema.engine import UNNAMED, Arm, EngineSpec, ModelSource, OptionValue, Profile
+from swiftkv_bench.schema.engine import BASELINES, UNNAMED, Arm, EngineSpec, ModelSource, OptionValue, Profile
 
 MODES: Mapping[Arm, str] = {"swiftkv": "skip", "swiftkv-full": "full"}
 """Mode of the plug-in for each SwiftKV arm."""
@@ -77,7 +77,7 @@ def build(config: EngineConfig, log: Path, scratch: Path) -> Engine:
 
 
 def _one(profile: Profile, arm: Arm, options: EngineOptions, cache: Path) -> EngineConfig:
-    base = arm == "baseline"
+    base = arm in BASELINES
     side = options.baseline if base else options.swiftkv
     if arm == "swiftkv-full":
         side = replace(side, url=_full_url(options))
@@ -120,14 +120,14 @@ def _owned(
     cache: Path,
 ) -> EngineSpec:
     model = resolve(source, cache, where)
-    own = profile.baseline_args if arm == "baseline" else profile.swiftkv_args
+    own = profile.baseline_args if arm in BASELINES else profile.swiftkv_args
     args = {**profile.engine_args, **own, **options.args, **side.args}
     if profile.engine == "vllm" and arm in MODES:
         args = with_mode(args, MODES[arm])
     context = options.max_model_len or profile.max_model_len
     _check_context(context, model.config, where)
-    # The same weights at full depth run beside the skipping engine and cannot have its port.
-    port = None if arm == "swiftkv-full" else side.port
+    # A second engine of a side runs beside the first and cannot have its port.
+    port = side.port if arm in ("baseline", "swiftkv") else None
     if port is not None:
         check_port_free(port)
     return EngineSpec(
@@ -146,10 +146,12 @@ def _owned(
 
 
 def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOptions) -> EngineSpec:
-    name = side.model or (profile.baseline if arm == "baseline" else profile.swiftkv).model
+    name = side.model or (profile.baseline if arm in BASELINES else profile.swiftkv).model
     tokenizer = options.tokenizer or name
     if tokenizer is None:
-        raise InputError(f"--{arm}-url needs --tokenizer: a folder or hub id of the served model's tokenizer")
+        raise InputError(
+            f"--{arm.removesuffix('-repeat')}-url needs --tokenizer: a folder or hub id of the served model's tokenizer"
+        )
     return EngineSpec(
         arm=arm,
         kind="url",

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -131,7 +131,7 @@ def _flags(found: Answers) -> Any:
 
 
 def _arm(text: str) -> Arm:
-    arms: dict[str, Arm] = {"baseline": "baseline", "swiftkv": "swiftkv", "swiftkv-full": "swiftkv-full"}
+    arms: dict[str, Arm] = {arm: arm for arm in get_args(Arm)}
     return arms[text]
 
 

@@ -8,6 +8,7 @@ from swiftkv_bench.render.wording import ARM, MISSING
 from swiftkv_bench.schema.engine import Arm
 
 _MAIN = ("ttft_mean_s", "tpot_mean_s", "total_throughput")
+_NOISE = ("ttft_p50_s", "ttft_mean_s", "tpot_p50_s", "tpot_mean_s", "total_throughput")
 _DETAIL = (
     "ttft_p50_s", "ttft_p90_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "itl_p99_s", "e2e_latency_mean_s",
     "output_throughput", "achieved_rate", "goodput", "joule_per_token",
@@ -39,6 +40,27 @@ def load_table(perf: PerfAnalysis) -> TableView:
         + (f" {left_out} trials are left out: invalid, or without a valid partner." if left_out else "")
     )
     return TableView("load", "Speed under load", tuple(heads), rows, note)
+
+
+def noise_table(perf: PerfAnalysis) -> TableView | None:
+    """How far two baseline engines were apart; None without a second one."""
+    if not any(p.noise for p in perf.points):
+        return None
+    heads = [Head("Input", align="right"), Head("Load", align="left"), Head("pairs")]
+    heads += [Head(METRICS[key].title, "second baseline, times better") for key in _NOISE]
+    rows = []
+    for p in perf.points:
+        pairs = max((gain.pairs for gain in p.noise.values()), default=0)
+        row = [Cell(wording.length(p.point.input_len)), Cell(wording.load(p.point.arrivals)), Cell(f"{pairs:,}")]
+        for key in _NOISE:
+            found = p.noise.get(key)
+            row.append(Cell(units.ratio(found.value if found else None), "plain", wording.gain_interval(found)))
+        rows.append(tuple(row))
+    note = (
+        "A second engine like the baseline's took its turn under the same load: all that differs is noise. An interval "
+        "without 1 is a difference that nothing made; gains as close to 1 as these say nothing."
+    )
+    return TableView("noise", "Noise floor: the baseline again", tuple(heads), tuple(rows), note)
 
 
 def _load_row(p: PointResult) -> tuple[Cell, ...]:

@@ -8,7 +8,7 @@ from swiftkv_bench.checks import Severity
 from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, origin_table, statistics_table
 from swiftkv_bench.render.cells import Cell, TableView
 from swiftkv_bench.render.findings import grouped_findings, shortened
-from swiftkv_bench.render.load_tables import bound_table, detail_table, limit_table, load_table
+from swiftkv_bench.render.load_tables import bound_table, detail_table, limit_table, load_table, noise_table
 from swiftkv_bench.render.machine_table import machine_table
 from swiftkv_bench.render.several import kind, tables_apart
 from swiftkv_bench.render.summary import Statement, compared, statements, title
@@ -24,7 +24,8 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
     found: list[TableView] = []
     for perf in analysis.perf:
         if perf.points:
-            views = [load_table(perf), limit_table(perf), bound_table(perf), machine_table(perf), detail_table(perf)]
+            views = [load_table(perf), noise_table(perf), limit_table(perf)]
+            views += [bound_table(perf), machine_table(perf), detail_table(perf)]
             found += tables_apart(views, perf, analysis.perf)
     for part in analysis.accuracy:
         views = [accuracy_table(part), origin_table(part), answers_table(part), statistics_table(part)]
@@ -33,7 +34,7 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
 
 
 STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
-_TERMINAL = ("load", "limit", "accuracy", "origin", "answers")
+_TERMINAL = ("load", "noise", "limit", "accuracy", "origin", "answers")
 
 
 def terminal(analysis: Analysis, console: "Console") -> None:

@@ -11,7 +11,10 @@ from swiftkv_bench.schema.perf import Arrivals, Length, Point
 from swiftkv_bench.stats.intervals import Interval
 from swiftkv_bench.stats.items import ItemDelta
 
-ARM: dict[Arm, str] = {"baseline": "Baseline", "swiftkv": "SwiftKV", "swiftkv-full": "SwiftKV, all layers"}
+ARM: dict[Arm, str] = {
+    "baseline": "Baseline", "swiftkv": "SwiftKV", "swiftkv-full": "SwiftKV, all layers",
+    "baseline-repeat": "Baseline again",
+}  # fmt: skip
 KIND: dict[ComparisonKind, str] = {
     "total": "SwiftKV − baseline",
     "model": "model: SwiftKV, all layers − baseline",

@@ -6,9 +6,13 @@ from pydantic import Field, model_validator
 
 from swiftkv_bench.schema.base import Record
 
-Arm = Literal["baseline", "swiftkv", "swiftkv-full"]
+Arm = Literal["baseline", "swiftkv", "swiftkv-full", "baseline-repeat"]
 """`baseline`: the original model. `swiftkv`: SwiftKV weights, prompt tokens skip the later layers.
-`swiftkv-full`: SwiftKV weights, every token runs every layer (separates model from engine deltas)."""
+`swiftkv-full`: SwiftKV weights, every token runs every layer (separates model from engine deltas).
+`baseline-repeat`: the original model on a second engine like the baseline's: what differs between the two is noise."""
+
+BASELINES: tuple[Arm, ...] = ("baseline", "baseline-repeat")
+"""Arms that serve the original model."""
 
 OptionValue = str | int | float | bool
 """Value of an engine option; `True` gives the bare flag, `False` its `--no-` form."""

@@ -73,6 +73,12 @@ def test_the_full_arm_has_the_swiftkv_model_in_full_mode(tmp_path: Path) -> None
     assert json.loads(str(full.spec.args["additional-config"])) == {"swiftkv_mode": "full"}
 
 
+def test_the_second_baseline_engine_is_like_the_first_on_a_port_of_its_own(tmp_path: Path) -> None:
+    options = EngineOptions(baseline=SideOptions(port=8901, args={"seed": "3"}))
+    first, again = resolve_engines(load_profile("embedded"), ("baseline", "baseline-repeat"), options, tmp_path)
+    assert again.spec == first.spec.model_copy(update={"arm": "baseline-repeat", "port": None})
+
+
 def test_a_users_additional_config_is_kept() -> None:
     args = with_mode({"additional-config": '{"other": 1}'}, "skip")
     assert json.loads(str(args["additional-config"])) == {"other": 1, "swiftkv_mode": "skip"}

@@ -150,6 +150,7 @@ class PointResult:
         withheld: why `gains`, or its latencies, are missing; None when nothing is.
         bound: None when a model's dimensions are not known.
         reached: metric key -> gain / bound, where there is one; above 1 a queue made the gain larger.
+        noise: metric key -> gain of `baseline-repeat` over `baseline`, of the repeats valid on both; empty without it.
     """
 
     point: Point
@@ -158,6 +159,7 @@ class PointResult:
     withheld: str | None
     bound: Bound | None
     reached: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, Gain] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from swiftkv_bench.engines.probes.asking import Answer, Asking, Gap, gap, rounding
 from swiftkv_bench.engines.probes.metrics_page import Counts
+from swiftkv_bench.schema.engine import BASELINES
 from swiftkv_bench.schema.manifest import Probe
 
 _MODEL = "swiftkv:model_info"
@@ -20,7 +21,7 @@ def mode(asking: Asking) -> list[Probe]:
     probe: dict[str, Any] = {"name": "SwiftKV mode", "arm": asking.arm, "stops": _EVERYTHING}
     page = asking.page()
     model, before = page.labels(_MODEL), Counts.of(page)
-    if asking.arm == "baseline":
+    if asking.arm in BASELINES:
         return _baseline(asking, probe, model)
     if model is None and before is None:
         # The engine is ours, its page can be read, and the plug-in's counters are not there.
