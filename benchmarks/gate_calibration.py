@@ -16,7 +16,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from gate_noise import ARMS, H200, Normal, Recorded, Requests, Source, figures, record, recorded, spreads
+from gate_noise import (
+    ARMS,
+    H200,
+    EqualArms,
+    Normal,
+    Recorded,
+    Requests,
+    Source,
+    Turns,
+    equal_arms,
+    figures,
+    record,
+    recorded,
+    spreads,
+)
 
 from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
 from swiftkv_bench.regression.comparison import RunComparison
@@ -91,18 +105,18 @@ def load(
     after: dict[tuple[int, Arm], Sequence[Requests]] = {}
     for cell in range(cells):
         # Points are measured one after the other, what disturbs one seldom disturbs all.
-        pair = source.pair(rng)
+        first, second = source.pair(rng, trials, paired=paired)
         for arm in ARMS:
-            before[cell, arm], there = pair.trials(rng, arm, trials, paired=paired)
-            after[cell, arm] = _slower(there, slower) if arm == "swiftkv" else there
+            before[cell, arm] = first[arm]
+            after[cell, arm] = _slower(second[arm], slower) if arm == "swiftkv" else second[arm]
     return _evidence(before, cells, trials, 0), _evidence(after, cells, trials, 0 if paired else 10_000)
 
 
-def interleaved(source: Source, rng: np.random.Generator, cells: int, trials: int, slower: float) -> Evidence:
+def interleaved(source: Turns, rng: np.random.Generator, cells: int, trials: int, slower: float) -> Evidence:
     """One simulated run whose arms are the same engine."""
     drawn: dict[tuple[int, Arm], Sequence[Requests]] = {}
     for cell in range(cells):
-        drawn[cell, "baseline"], there = source.pair(rng).interleaved(rng, trials)
+        drawn[cell, "baseline"], there = source.interleaved(rng, trials)
         drawn[cell, "swiftkv"] = _slower(there, slower)
     return _evidence(drawn, cells, trials, 0)
 
@@ -196,7 +210,7 @@ class Scenario:
     wanted: str = ""
 
 
-def arms(source: Source, cells: int, trials: int, slower: float = 1.0) -> Make:
+def arms(source: Turns, cells: int, trials: int, slower: float = 1.0) -> Make:
     """One run's interleaved arms."""
     return lambda rng: compare_arms(interleaved(source, rng, cells, trials, slower), _ASKED)
 
@@ -235,21 +249,31 @@ def real(source: Recorded) -> Iterator[RunComparison]:
                 yield compare_runs(before, after, _ASKED)
 
 
-def scenarios(noises: Sequence[Recorded]) -> Iterator[Scenario]:
+def real_arms(source: EqualArms) -> Iterator[RunComparison]:
+    """The two equal engines of every recorded run, as they are."""
+    for run in source.runs:
+        sides = zip(ARMS, zip(*(run[k] for k in sorted(run)), strict=True), strict=True)
+        yield compare_arms(_evidence({(0, arm): trials for arm, trials in sides}, 1, len(run), 0), _ASKED)
+
+
+def scenarios(noises: Sequence[Recorded], equal: Sequence[EqualArms]) -> Iterator[Scenario]:
     """Everything in docs/regression.md."""
     suite = Items(7, 200, 0.01)
     sources: list[Source] = [*noises, H200, Normal("Student tails, 2 %, 3 df", (0.02, 0.02), 3.0)]
     for source in sources:
         name = f"{source.name}: 7 columns × 200 items, 4 points × 5 trials"
         yield Scenario("whole", name, whole(source, suite, 4, 5), "≤ 5 %")
-    for source in sources[:-1]:
-        for cells in (1, 4):
-            size = f"{source.name}: {cells} point{'s' if cells > 1 else ''} × 5 trials"
-            for table, slower, wanted in (("aa", 1.0, "≤ 5 %"), ("power", 1.1, "≥ 90 %")):
-                yield Scenario(table, f"arms of one run, {size}", arms(source, cells, 5, slower), wanted)
-                yield Scenario(table, f"two runs, {size}", runs(source, cells, 5, slower), wanted)
+    for cells in (1, 4):
+        size = f"{cells} point{'s' if cells > 1 else ''} × 5 trials"
+        for table, slower, wanted in (("aa", 1.0, "≤ 5 %"), ("power", 1.1, "≥ 90 %")):
+            sides: list[Turns] = [*equal, H200]
+            for turns in sides:
+                name = f"arms of one run, {turns.name}: {size}"
+                yield Scenario(table, name, arms(turns, cells, 5, slower), wanted)
+            for source in sources[:-1]:
+                yield Scenario(table, f"two runs, {source.name}: {size}", runs(source, cells, 5, slower), wanted)
                 other = runs(source, cells, 5, slower, paired=False)
-                yield Scenario(table, f"two runs of other seeds, {size}", other, wanted)
+                yield Scenario(table, f"two runs of other seeds, {source.name}: {size}", other, wanted)
     for sd in (0.01, 0.02, 0.03, 0.05, 0.1):
         for trials in (3, 5, 10, 20):
             name, normal = f"{sd * 100:g} %, {trials} trials", Normal("normal", (sd, sd))
@@ -296,15 +320,19 @@ def main() -> None:
     if given.record:
         record(given.record, given.condition)
         return
-    noises = recorded()
+    noises, equal = recorded(), equal_arms()
     for noise in noises:
         sds = ", ".join(f"{name} {sd * 100:.1f} %" for name, sd in spreads(noise).items())
         print(f"{noise.name}: {len(noise.runs)} runs; standard deviation of the log-ratio of paired trials: {sds}")
         verdicts = [found.verdicts.overall for found in real(noise)]
         print(f"every run against every other: {Counter(str(v) for v in verdicts)}", flush=True)
+    for arms_of in equal:
+        for one in real_arms(arms_of):
+            lines = ", ".join(f"{x.metric} {x.effect:.3f}" for x in one.lines if x.effect is not None)
+            print(f"{arms_of.name}: {one.verdicts.overall}; {lines}", flush=True)
     print("| table | comparison | wanted | FAIL | 95 % interval | INCONCLUSIVE | PASS |")
     print("|---|---|---|---|---|---|---|")
-    for number, scenario in enumerate(scenarios(noises)):
+    for number, scenario in enumerate(scenarios(noises, equal)):
         if given.only not in (None, scenario.table) or given.match not in scenario.name:
             continue
         found = rates(scenario, given.comparisons, given.seed + number)

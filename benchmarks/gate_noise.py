@@ -29,64 +29,30 @@ Requests = Mapping[str, Float]
 Trials = list[Requests]
 
 
-class Pair(Protocol):
-    """Two runs of one command that differ by noise alone."""
-
-    def trials(self, rng: np.random.Generator, arm: Arm, n: int, *, paired: bool) -> tuple[Trials, Trials]:
-        """n trials of either run at one load point; `paired`: of the same schedules."""
-
-    def interleaved(self, rng: np.random.Generator, n: int) -> tuple[Trials, Trials]:
-        """n trials of two arms of one run that are the same engine."""
+Runs = tuple[Mapping[Arm, Trials], Mapping[Arm, Trials]]
+"""Trials of two runs at one load point, by arm; those of one number took turns."""
 
 
 class Source(Protocol):
-    """Kind of noise."""
+    """Kind of noise between two runs of one command."""
 
     @property
     def name(self) -> str:
         """Under what it was recorded, or what was chosen."""
 
-    def pair(self, rng: np.random.Generator) -> Pair:
-        """Two runs."""
+    def pair(self, rng: np.random.Generator, n: int, *, paired: bool) -> Runs:
+        """n trials of either arm of two runs at one load point; `paired`: of the same schedules."""
 
 
-@dataclass(frozen=True)
-class _Runs:
-    first: Mapping[tuple[Arm, int], Requests]
-    second: Mapping[tuple[Arm, int], Requests]
-
-    def trials(self, rng: np.random.Generator, arm: Arm, n: int, *, paired: bool) -> tuple[Trials, Trials]:
-        common = [k for of, k in self.first if of == arm and (arm, k) in self.second]
-        drawn = [rng.choice(common, n, replace=n > len(common)) for _ in range(2)]
-        if paired:
-            drawn[1] = drawn[0]
-        return [self.first[arm, k] for k in drawn[0]], [self.second[arm, k] for k in drawn[1]]
-
-    def interleaved(self, rng: np.random.Generator, n: int) -> tuple[Trials, Trials]:
-        """Arms of a recorded run are different models, so that the noise between them is taken from two runs.
-
-        It is (second / first) of SwiftKV over (second / first) of the baseline, request by request: that of four
-        trials, hence to the power of 1/√2, and half of it falls on either arm: on one alone it would raise that arm's
-        mean, for the mean of a latency times a symmetric factor is above the mean of the latency.
-        """
-        common = sorted({k for _, k in self.first if all((arm, k) in run for arm in ARMS for run in self._both)})
-        one: Trials = []
-        other: Trials = []
-        for k in rng.choice(common, n, replace=n > len(common)):
-            (b, s), (b_again, s_again) = ([run[arm, int(k)] for arm in ARMS] for run in self._both)
-            halves: tuple[dict[str, Float], dict[str, Float]] = ({}, {})
-            for name in PAIRED:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    half = (s_again[name] / s[name] / b_again[name] * b[name]) ** (0.5**1.5)
-                    for side, values in zip(halves, (b[name] / half, b[name] * half), strict=True):
-                        side[name] = np.where(np.isfinite(half) & (half > 0), values, np.nan)
-            one.append(halves[0])
-            other.append(halves[1])
-        return one, other
+class Turns(Protocol):
+    """Kind of noise between two arms of one run."""
 
     @property
-    def _both(self) -> tuple[Mapping[tuple[Arm, int], Requests], Mapping[tuple[Arm, int], Requests]]:
-        return self.first, self.second
+    def name(self) -> str:
+        """Under what it was recorded, or what was chosen."""
+
+    def interleaved(self, rng: np.random.Generator, n: int) -> tuple[Trials, Trials]:
+        """n trials of two arms of one run that are the same engine, at one load point."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +62,34 @@ class Recorded:
     name: str
     runs: Sequence[Mapping[tuple[Arm, int], Requests]]
 
-    def pair(self, rng: np.random.Generator) -> Pair:
-        """Two different runs, in either order."""
-        i, j = rng.choice(len(self.runs), 2, replace=False)
-        return _Runs(self.runs[i], self.runs[j])
+    def pair(self, rng: np.random.Generator, n: int, *, paired: bool) -> Runs:
+        """Of two different runs, in either order; both arms of the same repeats."""
+        runs = [self.runs[i] for i in rng.choice(len(self.runs), 2, replace=False)]
+        common = sorted({k for _, k in runs[0] if all((arm, k) in run for arm in ARMS for run in runs)})
+        drawn = [rng.choice(common, n, replace=n > len(common)) for _ in runs]
+        if paired:
+            drawn[1] = drawn[0]
+        first, second = (
+            {arm: [run[arm, int(k)] for k in ks] for arm in ARMS} for run, ks in zip(runs, drawn, strict=True)
+        )
+        return first, second
+
+
+@dataclass(frozen=True)
+class EqualArms:
+    """Real runs with a second baseline engine (`perf --repeat-baseline`): repeat -> requests of both."""
+
+    name: str
+    runs: Sequence[Mapping[int, tuple[Requests, Requests]]]
+
+    def interleaved(self, rng: np.random.Generator, n: int) -> tuple[Trials, Trials]:
+        """Of one run, either engine first; a repeat twice only where there are fewer than n, for it shows no spread."""
+        run = self.runs[int(rng.integers(len(self.runs)))]
+        first = int(rng.integers(2))
+        repeats = sorted(run)
+        order = [*rng.permutation(repeats)[:n], *rng.choice(repeats, max(0, n - len(repeats)))]
+        drawn = [run[int(k)] for k in order]
+        return [pair[first] for pair in drawn], [pair[1 - first] for pair in drawn]
 
 
 @dataclass(frozen=True)
@@ -115,18 +105,15 @@ class Normal:
     sd: tuple[float, float]
     df: float | None = None
 
-    def pair(self, rng: np.random.Generator) -> Pair:
-        """Itself: runs have no noise of their own."""
-        return self
-
-    def trials(self, rng: np.random.Generator, arm: Arm, n: int, *, paired: bool) -> tuple[Trials, Trials]:
-        """n trials of either run."""
-        one, other = ([self._trial(rng) for _ in range(n)] for _ in range(2))
-        return one, other
+    def pair(self, rng: np.random.Generator, n: int, *, paired: bool) -> Runs:
+        """Runs and arms have no noise in common."""
+        first, second = ({arm: [self._trial(rng) for _ in range(n)] for arm in ARMS} for _ in range(2))
+        return first, second
 
     def interleaved(self, rng: np.random.Generator, n: int) -> tuple[Trials, Trials]:
         """The same."""
-        return self.trials(rng, "baseline", n, paired=True)
+        one, other = ([self._trial(rng) for _ in range(n)] for _ in range(2))
+        return one, other
 
     def _trial(self, rng: np.random.Generator) -> Requests:
         noise = rng.standard_normal(2) if self.df is None else rng.standard_t(self.df, 2)
@@ -166,19 +153,40 @@ def spreads(source: Recorded) -> dict[str, float]:
     return {name: float(np.sqrt(np.mean(np.square(values)))) for name, values in found.items()}
 
 
-def recorded() -> list[Recorded]:
-    """Every condition of which two runs or more are recorded."""
-    rows: dict[str, dict[str, dict[tuple[Arm, int], list[list[float]]]]] = {}
+Row = tuple[str, str, str, int]
+"""Condition, run, arm, repeat."""
+
+
+def _rows() -> dict[Row, Requests]:
+    found: dict[Row, list[list[float]]] = {}
     with RECORDED.open(newline="") as file:
         for row in csv.DictReader(file):
-            arm: Arm = "swiftkv" if row["arm"] == "swiftkv" else "baseline"
-            run = rows.setdefault(row["condition"], {}).setdefault(row["run"], {})
-            run.setdefault((arm, int(row["repeat"])), []).append([float(row[name]) for name in PAIRED])
-    return [
-        Recorded(condition, [{key: _columns(trial) for key, trial in run.items()} for run in runs.values()])
-        for condition, runs in rows.items()
-        if len(runs) > 1
-    ]
+            where = (row["condition"], row["run"], row["arm"], int(row["repeat"]))
+            found.setdefault(where, []).append([float(row[name]) for name in PAIRED])
+    return {where: _columns(trial) for where, trial in found.items()}
+
+
+def recorded() -> list[Recorded]:
+    """Every condition of which two runs or more of two arms are recorded."""
+    runs: dict[str, dict[str, dict[tuple[Arm, int], Requests]]] = {}
+    rows = _rows()
+    again = {run for _, run, arm, _ in rows if arm == "baseline-repeat"}
+    for (condition, run, arm, repeat), requests in rows.items():
+        if run not in again:
+            key: tuple[Arm, int] = ("swiftkv" if arm == "swiftkv" else "baseline", repeat)
+            runs.setdefault(condition, {}).setdefault(run, {})[key] = requests
+    return [Recorded(condition, list(found.values())) for condition, found in runs.items() if len(found) > 1]
+
+
+def equal_arms() -> list[EqualArms]:
+    """Every condition of which runs with a second baseline engine are recorded; repeats that are valid on both."""
+    rows = _rows()
+    runs: dict[str, dict[str, dict[int, tuple[Requests, Requests]]]] = {}
+    for (condition, run, arm, repeat), requests in rows.items():
+        again = rows.get((condition, run, "baseline-repeat", repeat))
+        if arm == "baseline" and again is not None:
+            runs.setdefault(condition, {}).setdefault(run, {})[repeat] = (requests, again)
+    return [EqualArms(condition, list(found.values())) for condition, found in runs.items()]
 
 
 def _columns(trial: Sequence[Sequence[float]]) -> Requests:
