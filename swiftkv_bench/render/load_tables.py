@@ -58,7 +58,7 @@ def noise_table(perf: PerfAnalysis) -> TableView | None:
         rows.append(tuple(row))
     note = (
         "A second engine like the baseline's took its turn under the same load: all that differs is noise. An interval "
-        "without 1 is a difference that nothing made; gains as close to 1 as these say nothing."
+        "that leaves out 1 is a difference that nothing made. A gain no further from 1 than these says nothing."
     )
     return TableView("noise", "Noise floor: the baseline again", tuple(heads), tuple(rows), note)
 

@@ -1,7 +1,6 @@
 """What every page is made of: the template environment, tables with spanning heads, figures as themed inline SVG."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from swiftkv_bench.metrics import DEFINITIONS
 from swiftkv_bench.render.cells import TableView
 from swiftkv_bench.render.drawing import COLOUR, FIRST, GRID, INK, PAPER, QUIET, Figure
-from swiftkv_bench.render.several import kind
 
 WIDE = 680
 """Pixels from which a figure takes the page's whole width."""
@@ -137,8 +135,3 @@ def page_table(view: TableView) -> PageTable:
             if head.group or (i and view.heads[i - 1].group):
                 starts.add(i)
     return PageTable(view, tuple(groups) if any(g.text for g in groups) else (), frozenset(starts))
-
-
-def page_tables(views: Sequence[TableView], keys: Sequence[str]) -> list[PageTable]:
-    """The tables of these keys, in their own order."""
-    return [page_table(view) for view in views if kind(view.key) in keys]

@@ -14,14 +14,15 @@ from swiftkv_bench.render.export import export_points, summary_json
 from swiftkv_bench.render.figures import figures
 from swiftkv_bench.render.findings import MEANING, grouped_findings
 from swiftkv_bench.render.markdown import markdown
-from swiftkv_bench.render.page import TERMS, page_table, page_tables, picture, render
+from swiftkv_bench.render.page import TERMS, page_table, picture, render
 from swiftkv_bench.render.provenance import commands, provenance
 from swiftkv_bench.render.publication import comma_separated, latex
 from swiftkv_bench.render.several import kind
 from swiftkv_bench.render.summary import compared, models, statements, title
 from swiftkv_bench.render.tables import tables
 
-_LOAD, _QUALITY = ("load", "limit", "bound", "machine", "detail"), ("accuracy", "origin", "answers", "statistics")
+_QUALITY = ("accuracy", "origin", "answers", "statistics")
+"""Tables of the part about quality; all others are about load."""
 _FIGURES_OF_QUALITY = ("accuracy_difference",)
 
 
@@ -66,11 +67,11 @@ def html(analysis: Analysis, drawn: Sequence[Figure]) -> str:
         statements=statements(analysis),
         quality={
             "figures": [f for f in pictures if kind(f.name) in _FIGURES_OF_QUALITY],
-            "tables": page_tables(views, _QUALITY),
+            "tables": [page_table(view) for view in views if kind(view.key) in _QUALITY],
         },
         load={
             "figures": [f for f in pictures if kind(f.name) not in _FIGURES_OF_QUALITY],
-            "tables": page_tables(views, _LOAD),
+            "tables": [page_table(view) for view in views if kind(view.key) not in _QUALITY],
         },
         findings=grouped_findings(analysis),
         meaning=MEANING,
