@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from swiftkv_bench import runner
 from swiftkv_bench.analysis import PerfAnalysis, analyse
+from swiftkv_bench.analysis.values import Gain
 from swiftkv_bench.cli.execution import build_request, new_manifest
 from swiftkv_bench.cli.options import EngineFlags, LoadFlags, RunFlags
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.render.load_tables import noise_table
 from swiftkv_bench.render.report import html
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import Float
+from swiftkv_bench.schema.perf import Float, RequestTable
 from swiftkv_bench.store import Run, create_run
 
 SHAPE = {
@@ -63,12 +65,35 @@ def _perf(run: Run) -> PerfAnalysis:
     return analyse(run).perf[0]
 
 
-def _ttft_s(run: Run) -> dict[Arm, Float]:
-    """Times to first token of each arm; shape (repeats, requests)."""
+def _request_s(run: Run, of: Callable[[RequestTable], Float]) -> dict[Arm, Float]:
+    """A latency of each arm's requests; shape (repeats, requests)."""
     found: dict[Arm, list[Float]] = {}
     for record, table in sorted(run.trials(), key=lambda trial: trial[0].trial.repeat):
-        found.setdefault(record.trial.arm, []).append(table.chunk_s[table.chunk_start[:-1]] - table.sent_s)
+        found.setdefault(record.trial.arm, []).append(of(table))
     return {arm: np.array(rows) for arm, rows in found.items()}
+
+
+def _ttft_s(table: RequestTable) -> Float:
+    return table.chunk_s[table.chunk_start[:-1]] - table.sent_s
+
+
+def _tpot_s(table: RequestTable) -> Float:
+    """For streams of one token a chunk."""
+    gaps = np.diff(table.chunk_start) - 1
+    first, last = table.chunk_s[table.chunk_start[:-1]], table.chunk_s[table.chunk_start[1:] - 1]
+    return np.asarray((last - first) / gaps, dtype=np.float64)
+
+
+def _assert_geometric_mean(gain: Gain) -> None:
+    """Value and 95 % t interval of the log-ratios."""
+    logs = np.log(list(gain.by_repeat.values()))
+    assert gain.value == pytest.approx(np.exp(logs.mean()))
+    if len(logs) == 1:
+        assert gain.interval is None
+    else:
+        ends = np.exp(stats.t.interval(0.95, len(logs) - 1, logs.mean(), stats.sem(logs)))
+        assert gain.interval is not None
+        assert [gain.interval.low, gain.interval.high] == pytest.approx(ends)
 
 
 def test_a_known_ratio_is_measured(tmp_path: Path, measure: Measure) -> None:
@@ -77,13 +102,18 @@ def test_a_known_ratio_is_measured(tmp_path: Path, measure: Measure) -> None:
     (p,) = _perf(run).points
     gain = p.gains["ttft_mean_s"]
     # A busy machine makes answers late, never early, and a pair in which it held up the client is left out.
-    ttft_s = _ttft_s(run)
+    ttft_s = _request_s(run, _ttft_s)
     assert ttft_s["baseline"].min() == pytest.approx(0.4, rel=0.1)
     assert ttft_s["swiftkv"].min() == pytest.approx(0.2, rel=0.1)
     measured = ttft_s["baseline"].mean(axis=1) / ttft_s["swiftkv"].mean(axis=1)
     assert gain.by_repeat == {repeat: pytest.approx(measured[repeat]) for repeat in gain.by_repeat}
-    assert gain.value == pytest.approx(np.exp(np.mean(np.log(list(gain.by_repeat.values())))))
+    _assert_geometric_mean(gain)
     assert 1 <= gain.pairs <= 3
+    tpot = p.gains["tpot_mean_s"]
+    tpot_s = {arm: rows.mean(axis=1) for arm, rows in _request_s(run, _tpot_s).items()}
+    measured = tpot_s["baseline"] / tpot_s["swiftkv"]
+    assert tpot.by_repeat == {repeat: pytest.approx(measured[repeat]) for repeat in tpot.by_repeat}
+    _assert_geometric_mean(tpot)
     for arm, prefill_s in (("baseline", 0.4), ("swiftkv", 0.2)):
         split, machine = p.arms[arm].breakdown, p.arms[arm].machine  # type: ignore[index]
         assert split is not None
@@ -180,11 +210,11 @@ def test_a_second_baseline_engine_takes_its_turn_and_shows_the_noise(tmp_path: P
     assert (again.args, again.model) == (first.args, first.model)
     point = _perf(run).points[0]
     assert list(point.arms) == ["baseline", "swiftkv"]
-    ttft_s = {arm: rows.mean(axis=1) for arm, rows in _ttft_s(run).items()}
+    ttft_s = {arm: rows.mean(axis=1) for arm, rows in _request_s(run, _ttft_s).items()}
     noise = point.noise["ttft_mean_s"]
     measured = ttft_s["baseline"] / ttft_s["baseline-repeat"]
     assert noise.by_repeat == {repeat: pytest.approx(measured[repeat]) for repeat in noise.by_repeat}
-    assert noise.value == pytest.approx(np.exp(np.mean(np.log(list(noise.by_repeat.values())))))
+    _assert_geometric_mean(noise)
     view = noise_table(_perf(run))
     assert view is not None
     assert [len(row) for row in view.rows] == [len(view.heads)]

@@ -57,6 +57,11 @@ class Cell:
         return [t for t in self.trials if t.repeat in self.kept] or self.trials
 
     @property
+    def saturated(self) -> bool:
+        """At least half of the used trials were past saturation."""
+        return 2 * sum(t.check.saturated for t in self.used) >= max(1, len(self.used))
+
+    @property
     def ok(self) -> int:
         """Finished requests of the used trials."""
         return sum(t.counts.ok for t in self.used)

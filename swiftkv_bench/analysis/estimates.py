@@ -27,7 +27,7 @@ def point_arm(arm: Arm, cell: Cell, objective: Objective | None) -> PointArm:
     return PointArm(
         arm=arm,
         valid=bool(cell.kept),
-        saturated=2 * sum(t.check.saturated for t in used) >= max(1, len(used)),
+        saturated=cell.saturated,
         trials=len(used),
         trials_left_out=len(cell.trials) - len(used),
         requests=requests,

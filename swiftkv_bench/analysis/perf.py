@@ -81,35 +81,27 @@ def _point_result(
     withheld = _withheld(arms)
     gains: dict[str, Gain] = {}
     if "baseline" in arms and "swiftkv" in arms and all(arms[a].valid for a in ("baseline", "swiftkv")):
-        pid = point.point_id
-        found = {key: _gain(key, cells[pid, "baseline"], cells[pid, "swiftkv"]) for key in METRICS}
-        saturated = arms["baseline"].saturated or arms["swiftkv"].saturated
-        gains = {
-            key: gain
-            for key, gain in found.items()
-            if gain is not None and key != "achieved_rate" and not (saturated and METRICS[key].latency is not None)
-        }
+        gains = _gains(cells[point.point_id, "baseline"], cells[point.point_id, "swiftkv"])
     base = cells.get((point.point_id, "baseline"))
     running = None if base is None else most_running([t.telemetry for t in base.used])
     bound = bounds.at(point, arms.get("baseline"), running)
     # Under paced load a shorter prompt also spares others a wait, so the gain has no such bound.
     share = reached(gains, bound) if point.arrivals.process in UNPACED else {}
     again = cells.get((point.point_id, "baseline-repeat"))
-    noise = {} if base is None or again is None else _noise(base, again)
+    noise = {} if base is None or again is None else _gains(_valid(base), _valid(again))
     return PointResult(point, arms, gains, withheld, bound, share, noise)
 
 
-def _noise(base: Cell, again: Cell) -> dict[str, Gain]:
-    """Gains of the second baseline engine over the first; latencies of saturated trials are none."""
-    first, second = (
-        Cell([t for t in cell.trials if t.check.valid], frozenset(t.repeat for t in cell.trials))
-        for cell in (base, again)
-    )
-    saturated = any(
-        2 * sum(t.check.saturated for t in cell.trials) >= max(1, len(cell.trials)) for cell in (first, second)
-    )
+def _valid(cell: Cell) -> Cell:
+    """The cell's valid trials, whatever those of other arms are."""
+    return Cell([t for t in cell.trials if t.check.valid])
+
+
+def _gains(reference: Cell, candidate: Cell) -> dict[str, Gain]:
+    """Metric key -> gain of the candidate; latencies of saturated cells have none."""
+    saturated = reference.saturated or candidate.saturated
     found = {
-        key: _gain(key, first, second)
+        key: _gain(key, reference, candidate)
         for key, metric in METRICS.items()
         if key != "achieved_rate" and not (saturated and metric.latency is not None)
     }

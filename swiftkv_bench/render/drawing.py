@@ -16,22 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 INK, QUIET, GRID, PAPER = "#1f2530", "#5b6472", "#d9dde3", "#ffffff"
-COLOUR: dict[Arm, str] = {
-    "baseline": "#8b94a3",
-    "swiftkv": "#0b5394",
-    "swiftkv-full": "#c66a00",
-    "baseline-repeat": "#8b94a3",
-}
-MARKER: dict[Arm, str] = {"baseline": "o", "swiftkv": "s", "swiftkv-full": "D", "baseline-repeat": "x"}
-LINE: dict[Arm, Any] = {
-    "baseline": (0, (5, 1.5)),
-    "swiftkv": "-",
-    "swiftkv-full": (0, (1, 1.2)),
-    "baseline-repeat": ":",
-}
+COLOUR: dict[Arm, str] = {"baseline": "#8b94a3", "swiftkv": "#0b5394", "swiftkv-full": "#c66a00"}
+MARKER: dict[Arm, str] = {"baseline": "o", "swiftkv": "s", "swiftkv-full": "D"}
+LINE: dict[Arm, Any] = {"baseline": (0, (5, 1.5)), "swiftkv": "-", "swiftkv-full": (0, (1, 1.2))}
 FIRST = "#2f8f83"
 """Colour of a gain in TTFT beside one in throughput."""
-HATCH: dict[Arm, str] = {"baseline": "", "swiftkv": "", "swiftkv-full": "////", "baseline-repeat": ""}
+HATCH: dict[Arm, str] = {"baseline": "", "swiftkv": "", "swiftkv-full": "////"}
 
 _STYLE = {
     "font.family": "sans-serif",

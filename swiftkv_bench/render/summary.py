@@ -122,7 +122,7 @@ def _figure(title: str, found: Overall) -> Figure:
 def _repeats(fewest: int, most: int) -> str:
     """Repeats in which both arms' figures stand, from the load point with the fewest to the one with the most."""
     if fewest == most:
-        return f"{fewest} paired repeat{'s' if fewest != 1 else ''}"
+        return units.counted(fewest, "paired repeat")
     return f"{fewest} to {most} paired repeats a load point"
 
 
@@ -226,7 +226,7 @@ def _asked(part: AccuracyAnalysis) -> str:
     size = (
         f", a seeded sample of {part.plan.limit:,} items each, the same for every arm" if part.plan.limit else ", whole"
     )
-    return f"suite {part.plan.suite}: {n} column{'s' if n != 1 else ''}{size}; {part.items_total:,} items an arm"
+    return f"suite {part.plan.suite}: {units.counted(n, 'column')}{size}; {part.items_total:,} items an arm"
 
 
 def _load(perf: PerfAnalysis) -> str:

@@ -19,10 +19,11 @@ from typing import Any
 
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
+from tests.swiftkv.answers import Answer, read_answer
 from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
 from tests.swiftkv.feature_runs import UPDATED, run_features
 
-__all__ = ["PROMPT_LENGTHS", "RUNS", "Answer", "Run", "RunResult"]
+__all__ = ["PROMPT_LENGTHS", "RUNS", "Run", "RunResult"]
 
 PROMPT_LENGTHS = (1, 2, 3, 16, 31, 32, 33, 100, 127, 128, 129, 255, 256, 257, 300, 400, 500, 700, 1200, 3000)
 
@@ -64,16 +65,6 @@ class Run:
     passes: int = 1
     reloads: bool = False
     fault: str | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One request's greedy answer; logprobs of the chosen tokens, prompt logprobs from position 1 on or None."""
-
-    prompt: list[int]
-    tokens: list[int]
-    logprobs: list[float]
-    prompt_logprobs: list[float] | None
 
 
 @dataclass
@@ -186,22 +177,10 @@ def _execute(run: Run, path: Path) -> RunResult:
     preemptions = sum(int(metric.value) for metric in llm.get_metrics() if metric.name == "vllm:num_preemptions")
     after = asdict(counters().totals)
     return RunResult(
-        answers=[_answer(output) for output in outputs],
+        answers=[read_answer(output, list(output.prompt_token_ids)) for output in outputs],
         totals={name: after[name] - before[name] for name in after},
         preemptions=preemptions,
     )
-
-
-def _answer(output: Any) -> Answer:
-    generated = output.outputs[0]
-    prompt, tokens = list(output.prompt_token_ids), list(generated.token_ids)
-    prompt_logprobs = None
-    if output.prompt_logprobs is not None:
-        prompt_logprobs = [
-            step[token].logprob for step, token in zip(output.prompt_logprobs[1:], prompt[1:], strict=True)
-        ]
-    chosen = [step[token].logprob for step, token in zip(generated.logprobs, tokens, strict=True)]
-    return Answer(prompt, tokens, chosen, prompt_logprobs)
 
 
 def main(folder: Path, names: list[str]) -> None:

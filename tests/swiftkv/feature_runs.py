@@ -8,11 +8,12 @@ import gc
 import json
 import random
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from swiftkv_bench.errors import EngineError
+from tests.swiftkv.answers import read_answer
 
 __all__ = ["GRAMMARS", "LENGTHS", "REFUSED", "UPDATED", "run_features"]
 
@@ -41,19 +42,8 @@ UPDATED = "updated"
 """Checkpoint whose weights a running engine is given in parts."""
 
 
-@dataclass(frozen=True)
-class Use:
-    """A request's greedy answer; logprobs of the chosen tokens, prompt logprobs from position 1 on or None."""
-
-    prompt: list[int]
-    tokens: list[int]
-    logprobs: list[float]
-    prompt_logprobs: list[float] | None
-    text: str
-
-
 def run_features(paths: dict[str, Path]) -> dict[str, Any]:
-    """Run every feature; values are plain data: lists of ``Use``, embeddings, or the sentence of a refusal."""
+    """Run every feature; values are plain data: ``Answer``s with their text, embeddings, a refusal."""
     results: dict[str, Any] = {}
     results["vocabulary"] = json.loads((paths["swiftkv"] / "tokenizer.json").read_text())["model"]["vocab"]
     for part in (_scheduling, _updates, _prompt_embeddings, _pooling, _draft_model):
@@ -101,15 +91,10 @@ def _uses(engine: Any, asked: list[tuple[Any, Any]], ids: list[list[int]]) -> li
     tokenizer = engine.get_tokenizer()
     uses = []
     for output, prompt in zip(_answer(engine, asked), ids, strict=True):
-        made, scored = output.outputs[0], None
-        tokens = list(made.token_ids)
-        if output.prompt_logprobs is not None:
-            pairs = zip(output.prompt_logprobs[1:], prompt[1:], strict=True)
-            scored = [step[token].logprob for step, token in pairs]
-        chosen = [step[token].logprob for step, token in zip(made.logprobs, tokens, strict=True)]
-        # Not `made.text`, which also holds what the prompt's last bytes left undecoded.
-        text = tokenizer.decode(tokens, skip_special_tokens=True)
-        uses.append(asdict(Use(prompt, tokens, chosen, scored, text)))
+        answer = read_answer(output, prompt)
+        # Not the output's text, which also holds what the prompt's last bytes left undecoded.
+        text = tokenizer.decode(answer.tokens, skip_special_tokens=True)
+        uses.append(asdict(answer) | {"text": text})
     return uses
 
 
