@@ -93,6 +93,7 @@ def cases(gpu: bool) -> list[Case]:
     strict = chunked | {"dtype": "float32"} | ({"attention_backend": "TRITON_ATTN"} if gpu else {})
     # vLLM's CPU kernels do float8 by channel with bfloat16 alone.
     fp8 = chunked | {"dtype": "bfloat16"}
+    fp8_cache = chunked | {"kv_cache_dtype": "fp8"}
     listed = [
         Case("baseline", "llama", plain | eager),
         Case("skip", "swiftkv", plain | skip, "baseline"),
@@ -103,6 +104,8 @@ def cases(gpu: bool) -> list[Case]:
         Case("fp8 by channel: skip", "swiftkv_fp8_channel", fp8 | skip, "fp8 by channel: baseline"),
         Case("skip, groups of 2 share K/V", "across2", chunked | skip, "baseline"),
         Case("skip, groups of 4, no graphs", "across4", chunked | skip | eager, "baseline"),
+        Case("fp8 cache: baseline", "llama", fp8_cache | eager),
+        Case("fp8 cache: skip", "swiftkv", fp8_cache | skip, "fp8 cache: baseline"),
         Case("skip, no graphs", "swiftkv", chunked | skip | eager, "baseline"),
         Case("full, no graphs", "swiftkv", plain | mode(mode="full") | eager, "baseline"),
     ]
