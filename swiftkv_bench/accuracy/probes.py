@@ -24,6 +24,7 @@ from swiftkv_bench.accuracy.scoring import (
 )
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.engines.client import Client, LostError
+from swiftkv_bench.engines.probes.asking import scored_tokens
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe
@@ -57,7 +58,10 @@ def probe_abilities(client: Client, target: Target, arm: Arm, *, vocabulary: int
     if way is None:
         return Abilities(None), [choice_probe]
     forced = _compare(client, target, arm, "forced decode", questions, truth)
-    honest = _compare(client, target, arm, "prompt logprobs", questions, truth)
+    # Long prompts only where the way will be used: a whole vocabulary for each of their tokens can end an engine.
+    longest = scored_tokens(vocabulary) if forced.status == "pass" else target.max_model_len
+    asked = [(q, t) for q, t in zip(questions, truth, strict=True) if len(q.context) <= longest]
+    honest = _compare(client, target, arm, "prompt logprobs", *zip(*asked, strict=True))
     abilities = Abilities(way, forced.status == "pass", honest.status == "pass")
     return abilities, [choice_probe, forced, honest]
 

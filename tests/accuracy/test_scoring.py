@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from swiftkv_bench.accuracy.items import Continuation, Generation, Question
-from swiftkv_bench.accuracy.probes import probe_abilities
+from swiftkv_bench.accuracy.probes import SCORED_TOKENS, probe_abilities
 from swiftkv_bench.accuracy.scoring import (
     Abilities,
     Answer,
@@ -168,6 +168,17 @@ def test_plausible_but_wrong_prompt_logprobs_are_found_out() -> None:
 def test_probes_find_what_an_engine_can_do(ways: frozenset[str], expected: Abilities) -> None:
     with ToyEngine(ways=ways) as engine:
         assert _probe(engine) == expected
+
+
+@pytest.mark.parametrize(("vocabulary", "longest"), [(VOCABULARY, 4200), (20_000, 300)])
+def test_long_prompts_of_a_large_vocabulary_are_not_scored_where_another_way_will_be_taken(
+    vocabulary: int, longest: int
+) -> None:
+    with ToyEngine(vocabulary=vocabulary) as engine, Client(engine.url) as client:
+        target = Target(engine.url, "toy", "none", "key", 6000)
+        probe_abilities(client, target, "swiftkv", vocabulary=vocabulary)
+        scored = [len(body["prompt"]) - SCORED_TOKENS for body in engine.requests if "prompt_logprobs" in body]
+    assert max(scored) == longest
 
 
 def test_logprobs_taken_after_masking_are_not_used() -> None:

@@ -24,16 +24,16 @@ ALL_WAYS = frozenset({"logprob_token_ids", "allowed_token_ids", "swiftkv_forced_
 
 
 @lru_cache(maxsize=100_000)
-def next_token_logprobs(tail: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Log-probabilities of the next token, shape (VOCABULARY,), after a context ending in `tail` (8 tokens)."""
+def next_token_logprobs(tail: tuple[int, ...], vocabulary: int = VOCABULARY) -> npt.NDArray[np.float64]:
+    """Log-probabilities of the next token, shape (vocabulary,), after a context ending in `tail` (8 tokens)."""
     seed = int.from_bytes(hashlib.sha256(repr(tail).encode()).digest()[:8])
-    logits = 2 * np.random.default_rng(seed).standard_normal(VOCABULARY)
+    logits = 2 * np.random.default_rng(seed).standard_normal(vocabulary)
     return np.asarray(logits - np.log(np.exp(logits).sum()))
 
 
-def logprobs_after(context: Sequence[int]) -> npt.NDArray[np.float64]:
+def logprobs_after(context: Sequence[int], vocabulary: int = VOCABULARY) -> npt.NDArray[np.float64]:
     """The same for a whole context."""
-    return next_token_logprobs(tuple(context[-8:]))
+    return next_token_logprobs(tuple(context[-8:]), vocabulary)
 
 
 def loglikelihood(context: Sequence[int], continuation: Sequence[int]) -> float:
@@ -64,6 +64,7 @@ class ToyEngine:
         reply: text of a generation, from its prompt.
         requests: bodies answered so far.
         max_model_len: context length it claims, tokens.
+        vocabulary: number of its tokens.
         admitted: requests that `holds_after` is about and that were not held.
     """
 
@@ -86,6 +87,7 @@ class ToyEngine:
     authorization: list[str | None] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     max_model_len: int = 16384
+    vocabulary: int = VOCABULARY
     admitted: int = 0
 
     def __enter__(self) -> Self:
@@ -183,7 +185,7 @@ class ToyEngine:
         return choice
 
     def _prompt_row(self, prompt: list[int], i: int) -> dict[str, Any]:
-        row = logprobs_after(prompt[:i] if self.honest else prompt[: i // 2])
+        row = logprobs_after(prompt[:i] if self.honest else prompt[: i // 2], self.vocabulary)
         token = prompt[i]
         return {str(token): {"logprob": row[token], "rank": int((row > row[token]).sum()) + 1}}
 
@@ -195,12 +197,12 @@ class ToyEngine:
         listed = body.get("logprob_token_ids", []) if "logprob_token_ids" in self.ways else []
         context, tokens, values, top = list(body["prompt"]), [], [], []
         for step in range(body["max_tokens"]):
-            row = logprobs_after(context) * (math.nan if self.spoils(body) else 1.0)
+            row = logprobs_after(context, self.vocabulary) * (math.nan if self.spoils(body) else 1.0)
             wrong = self.shallow and not body.get("vllm_xargs")
-            best = (int(row.argmax()) + self.drifts * len(self.requests) + wrong) % VOCABULARY
+            best = (int(row.argmax()) + self.drifts * len(self.requests) + wrong) % self.vocabulary
             token = forced[step] if forced else allowed[0] if allowed else best
             if allowed and self.masked:
-                row = np.where(np.arange(VOCABULARY) == token, 0.0, -9999.0)
+                row = np.where(np.arange(self.vocabulary) == token, 0.0, -9999.0)
             shown = {token, *(listed or [best])}
             tokens.append(f"token_id:{token}")
             values.append(row[token])

@@ -23,7 +23,19 @@ PROMPT_TOKENS = (16, 130, 300)
 LONG_PROMPT_TOKENS = 8400
 """Above the prefill chunk of vLLM's server on a GPU (8,192 tokens), taken where the chunk is not known."""
 
+SCORED_LOGITS = 1 << 26
+"""Logits that a request for prompt logprobs may make an engine hold at once, for no more than a probe.
+
+vLLM has a vocabulary's worth of them for every token of a prompt chunk, in 16 bits and twice in 32, beside the memory
+that it planned for: 0.7 GB here. 4,200 tokens of Llama 3's vocabulary take 5 GB, and ended an engine on a full card.
+"""
+
 _SEED = 20241203
+
+
+def scored_tokens(vocabulary: int) -> int:
+    """Length of the longest prompt whose log-probabilities a probe asks for: 523 tokens of Llama 3's vocabulary."""
+    return SCORED_LOGITS // vocabulary
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ class Asking:
         arm: its role.
         prompts: random token ids, the same for every engine of a vocabulary; short ones first.
         long_prompt: longer than a prefill chunk, where the context allows.
+        vocabulary: number of token ids.
     """
 
     def __init__(self, client: Client, spec: EngineSpec, info: EngineInfo) -> None:
@@ -82,6 +95,7 @@ class Asking:
         size = None if spec.architecture is None else spec.architecture.get("vocab_size")
         ranges = vocabulary(spec.tokenizer, size if isinstance(size, int) else None)
         self._ids = np.concatenate([np.arange(low, high) for low, high in ranges])
+        self.vocabulary = size if isinstance(size, int) else int(self._ids.max()) + 1
         self._draw = np.random.default_rng(_SEED)
         room = min(spec.max_model_len, info.max_model_len or spec.max_model_len) - 2 * OUTPUT_TOKENS
         self.prompts = [self.draw(min(length, room)) for length in PROMPT_TOKENS]

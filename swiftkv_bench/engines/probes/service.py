@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from swiftkv_bench.engines.client import RefusedError
-from swiftkv_bench.engines.probes.asking import Asking, gap, rounding
+from swiftkv_bench.engines.probes.asking import Asking, gap, rounding, scored_tokens
 from swiftkv_bench.engines.probes.identity import PROBE, recorded
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Probe, Status
 
 SCORED_PROMPT_TOKENS = 4200
-"""Longest prompt whose log-probabilities are asked for: an engine holds a whole vocabulary for each of its tokens."""
+"""Longest prompt whose log-probabilities are asked for; less with a large vocabulary: `scored_tokens`."""
 
 
 def context_length(spec: EngineSpec, info: EngineInfo) -> Probe:
@@ -82,7 +82,7 @@ def honest_prompt_logprobs(asking: Asking) -> Probe:
     A row whose logits the engine samples from has run every layer; the same row inside a longer prompt has not,
     where an engine skips layers and does not notice that the request wants its logits.
     """
-    prompts = [*asking.prompts, asking.long_prompt[:SCORED_PROMPT_TOKENS]]
+    prompts = [*asking.prompts, asking.long_prompt[: min(SCORED_PROMPT_TOKENS, scored_tokens(asking.vocabulary))]]
     limit = rounding(asking.spec)
     probe: dict[str, Any] = {"name": "honest prompt logprobs", "arm": asking.arm}
     gaps: list[float] = []

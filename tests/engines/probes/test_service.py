@@ -111,3 +111,14 @@ def test_a_failed_probe_stops_only_what_depends_on_it() -> None:
     assert why_stopped([failed], "swiftkv", "accuracy") is None
     assert why_stopped([failed], "baseline", "load") is None
     assert why_stopped([failed.model_copy(update={"status": "not run"})], "swiftkv", "load") is None
+
+
+@pytest.mark.parametrize(("vocabulary", "longest"), [(512, 4200), (128_256, 523)])
+def test_an_engine_is_asked_for_no_more_prompt_logprobs_than_its_memory_is_sure_to_hold(
+    tokenizer: str, vocabulary: int, longest: int
+) -> None:
+    spec = _spec(tokenizer).model_copy(update={"max_model_len": 9000, "architecture": {"vocab_size": vocabulary}})
+    with ToyEngine() as engine:
+        probe = _probes(engine, spec, 9000)["honest prompt logprobs"]
+        scored = [len(body["prompt"]) - 1 for body in engine.requests if "prompt_logprobs" in body]
+    assert (probe.status, max(scored)) == ("pass", longest)
