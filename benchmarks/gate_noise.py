@@ -123,7 +123,7 @@ class Normal:
 
 
 H200 = Normal("NVIDIA H200, 1.6 % and 0.2 %", (0.0165, 0.0023))
-"""Pooled over the pairs of results/reference/h200/throughput.csv, 4 degrees of freedom."""
+"""Pooled over the pairs of run 1 in results/reference/h200/throughput.csv, 4 degrees of freedom."""
 
 
 def figures(requests: Requests) -> dict[str, float]:
