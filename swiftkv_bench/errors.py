@@ -5,6 +5,7 @@
     SwiftKVBenchError            never raised itself
     ├── InputError          2    the user's input: flag, suite, profile, run folder, data
     │   └── IncomparableError 2  two runs that must not be compared; names the key
+    ├── StorageError        3    a file that cannot be written, for the disk is full or broken
     ├── EngineError         3    an engine or its environment: start, readiness, crash, protocol
     │   ├── ProbeError      3    an engine that works but must not be used as asked
     │   └── ScoringError    3    an answer that no score can be made of; ends its column on its arm
@@ -15,6 +16,10 @@
 A failed request or trial is a record, not an exception.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -49,6 +54,10 @@ class IncomparableError(InputError):
         self.key = key
 
 
+class StorageError(SwiftKVBenchError):
+    """A file cannot be written, and another name for it would not help: the disk is full or broken."""
+
+
 class EngineError(SwiftKVBenchError):
     """An engine could not be started, reached or kept alive."""
 
@@ -73,3 +82,23 @@ class InconclusiveError(SwiftKVBenchError):
     """A comparison finished and its data cannot decide."""
 
     exit_code: ClassVar[int] = 4
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+@contextmanager
+def writing(path: Path, repair: str) -> Iterator[None]:
+    """Makes one sentence of the system's refusal to write below `path`; `repair` says what to do about it.
+
+    Raises:
+        StorageError: the disk is full or broken.
+        InputError: nothing may be written there.
+    """
+    try:
+        yield
+    except OSError as e:
+        where, why = e.filename or path, e.strerror or str(e).splitlines()[0]
+        if e.errno in _DISK:
+            raise StorageError(f"cannot write {where}: {why}; free space there, or {repair}") from e
+        raise InputError(f"cannot write {where}: {why}; {repair}") from e

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
 from swiftkv_bench import notation, plan, provenance
 from swiftkv_bench.accuracy import suites
 from swiftkv_bench.accuracy.run import Prepared
@@ -20,6 +17,7 @@ from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.engine import Arm, PerfDefaults, Profile
 from swiftkv_bench.schema.manifest import RunPlan
 from swiftkv_bench.schema.perf import Arrivals, AutoRates, Length, PerfPlan, PerfSuite, Point
+from swiftkv_bench.schema.yaml_file import read_yaml
 from swiftkv_bench.store import data_dir
 
 _LEAST_BATCH = 8
@@ -183,13 +181,7 @@ def load_perf_suite(name: str) -> PerfSuite:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise InputError(f"--suite {name} is unknown; one of {known}, or a YAML file")
-    try:
-        return PerfSuite.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as e:
-        raise InputError(f"{path} is not YAML: {e}") from e
-    except ValidationError as e:
-        detail = e.errors()[0]
-        raise InputError(f"{path}:{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from e
+    return read_yaml(path, PerfSuite, "a load suite")
 
 
 def _grids(load: LoadRequest, defaults: PerfDefaults, suite: PerfSuite | None) -> list[plan.Grid]:

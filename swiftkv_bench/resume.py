@@ -2,12 +2,12 @@
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.store import Run, create_run, open_run
 
@@ -56,9 +56,12 @@ def locked(run: Run) -> Iterator[None]:
     """Holds the run folder for this process.
 
     Raises:
-        InputError: another process is running it.
+        InputError: another process is running it, or nothing may be written there.
     """
-    with (run.path / ".lock").open("w") as file:
+    with ExitStack() as stack:
+        path = run.path / ".lock"
+        with writing(path, "make the run folder writable, or name another with --out"):
+            file = stack.enter_context(path.open("w"))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:

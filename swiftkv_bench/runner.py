@@ -19,7 +19,7 @@ from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
 from swiftkv_bench.engines.probes import another_model, probe_engine, why_stopped
 from swiftkv_bench.engines.resolve import EngineConfig, build
-from swiftkv_bench.errors import EngineError, InputError, ProbeError
+from swiftkv_bench.errors import EngineError, InputError, ProbeError, StorageError
 from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
@@ -39,7 +39,8 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
 
     Raises:
         EngineError: an engine does not start or stays dead. What was recorded until then is kept.
-        InputError: the folder holds answers of another model. Likewise.
+        InputError: the folder holds answers of another model, or may not be written. Likewise.
+        StorageError: the disk is full. Likewise.
         ProbeError: a failed probe stopped a part of the run, or an answer could not be scored; everything else was
             measured.
         KeyboardInterrupt: the user stopped it. Likewise.
@@ -51,7 +52,7 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     except KeyboardInterrupt:
         execution.update(status="incomplete", status_reason="interrupted")
         raise
-    except (EngineError, InputError) as e:
+    except (EngineError, InputError, StorageError) as e:
         refused = isinstance(e, InputError) and found.status == "complete"  # nothing of the run has changed
         reason = found.status_reason if refused else str(e).splitlines()[0]
         execution.update(status="complete" if refused else "incomplete", status_reason=reason)

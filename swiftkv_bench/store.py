@@ -26,13 +26,14 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.schema.accuracy import ItemRecord
 from swiftkv_bench.schema.base import SCHEMA_VERSION
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import RequestTable, TrialRecord
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_RESUME = "make the folder writable; nothing that was recorded is lost, and the same command goes on"
 _MICROSECONDS = 1e6
 
 
@@ -178,13 +179,12 @@ def create_run(path: Path, manifest: Manifest) -> Run:
     Raises:
         InputError: the folder holds something already or cannot be made.
     """
-    try:
+    with writing(path, "choose another folder with --out"):
         path.mkdir(parents=True, exist_ok=True)
         if any(path.iterdir()):
             raise InputError(f"--out {path} is not empty and holds another run; choose a new folder")
-        return Run(path).write_manifest(manifest)
-    except OSError as e:
-        raise InputError(f"cannot write the run folder {path}: {e.strerror}; choose another with --out") from e
+        replace_file(path / "manifest.json", _json_bytes(manifest))
+    return Run(path)
 
 
 def open_run(path: Path) -> Run:
@@ -198,8 +198,35 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replaces a file so that a reader, or a crash at any moment, sees the old or the new content whole."""
+def write_atomic(path: Path, data: bytes, repair: str = _RESUME) -> None:
+    """Replaces a file so that a reader, or a crash at any moment, sees the old or the new content whole.
+
+    Raises:
+        StorageError, InputError: it cannot be written, and what there was is as it was; `repair` ends the message.
+    """
+    with writing(path, repair):
+        replace_file(path, data)
+
+
+def append_whole(handle: int, path: Path, data: bytes) -> None:
+    """Appends to a file opened for it all of `data` or nothing, so that the next line cannot join half a line.
+
+    Raises:
+        StorageError, InputError: it cannot be written.
+    """
+    with writing(path, _RESUME):
+        before = os.fstat(handle).st_size
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(handle, left) :]
+        except OSError:
+            os.ftruncate(handle, before)
+            raise
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """As `write_atomic`, with the system's own errors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -222,7 +249,7 @@ def _read_manifest(path: Path) -> Manifest:
         raise InputError(f"{path} is not a run folder: it has no manifest.json")
     try:
         raw: Any = json.loads(file.read_bytes())
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise InputError(f"cannot read {file}: {e}; restore it from a copy") from e
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -239,7 +266,7 @@ def _read_model(path: Path, model: type[_Model]) -> _Model:
     try:
         return model.model_validate_json(path.read_bytes())
     except OSError as e:
-        raise InputError(f"cannot read {path}: {e.strerror}") from e
+        raise InputError(f"cannot read {path}: {e.strerror}; restore the original") from e
     except ValidationError as e:
         raise InputError(f"{path} was truncated or edited ({_first(e)}); restore the original") from e
 

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, StorageError
 from swiftkv_bench.schema.base import SCHEMA_VERSION
 from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.schema.manifest import Machine, Manifest, RunPlan
 from swiftkv_bench.schema.perf import Arrivals, Length, PerfPlan, Point, RequestTable, Trial, TrialRecord
-from swiftkv_bench.store import Run, create_run, open_run
+from swiftkv_bench.store import Run, append_whole, create_run, open_run, write_atomic
 
 POINT = Point(
     input_len=Length(mean=8), output_len=Length(mean=2), arrivals=Arrivals(process="poisson", rate=2.0), requests=2
@@ -147,3 +151,39 @@ def test_an_unfinished_last_item_line_is_left_out(run: Run) -> None:
     run.items_path.write_text('{"arm": "baseline"}\n')
     with pytest.raises(InputError, match=r"items\.jsonl:1 is not an item record"):
         list(run.items())
+
+
+@contextmanager
+def _files_up_to(size: int) -> Iterator[None]:
+    """As on a disk with that much room: a longer write is cut short, the next one fails."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_line_for_which_there_is_no_room_leaves_no_half_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    append_whole(handle, path, b"first\n")
+    with _files_up_to(10), pytest.raises(StorageError, match=f"cannot write {path}: File too large; free space there"):
+        append_whole(handle, path, b"second\n")
+    append_whole(handle, path, b"third\n")
+    os.close(handle)
+    assert path.read_bytes() == b"first\nthird\n"
+
+
+def test_a_file_that_has_no_room_keeps_its_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+    with _files_up_to(10), pytest.raises(StorageError, match="the same command goes on"):
+        write_atomic(path, b"n" * 100)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_a_run_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*file/run: Not a directory; choose another folder with --out"):
+        create_run(tmp_path / "file" / "run", _manifest())

@@ -15,6 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from swiftkv_bench.errors import writing
+from swiftkv_bench.store import append_whole
+
 SYNC_EVERY_ANSWERS = 64
 SYNC_EVERY_S = 1.0
 
@@ -30,9 +33,11 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file; a last line that was cut off is removed."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._answers = _read(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        with writing(path, "make the run folder writable and give the same command again"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._answers = _read(path)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._path = path
         self._lock = threading.Lock()
         self._unsynced = 0
         self._synced_at = time.monotonic()
@@ -48,7 +53,7 @@ class Journal:
         """Records an answer; it survives the death of this process from here on."""
         line = json.dumps([key, answer], separators=(",", ":")).encode() + b"\n"
         with self._lock:
-            os.write(self._file, line)
+            append_whole(self._file, self._path, line)
             self._answers[key] = answer
             self._unsynced += 1
             late = time.monotonic() - self._synced_at > SYNC_EVERY_S

@@ -20,7 +20,7 @@ from swiftkv_bench.errors import InputError
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.accuracy import ColumnStatus, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.store import Run, write_atomic
+from swiftkv_bench.store import Run, append_whole, write_atomic
 
 FLUSH_ITEMS = 64
 FLUSH_S = 1.0
@@ -78,7 +78,7 @@ class ItemLog:
             return
         lines = "".join(record.model_dump_json() + "\n" for record in records).encode()
         with self._lock, self._path.open("ab", buffering=0) as file:
-            file.write(lines)
+            append_whole(file.fileno(), self._path, lines)
             os.fsync(file.fileno())
             self._done.update((_key(record), (record.prompt_hash, record.score)) for record in records)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, AccuracySuite, Column
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.yaml_file import read_yaml
 from swiftkv_bench.store import data_dir
 
 LM_EVAL_PREFIX = "lm_eval:"
@@ -60,16 +60,7 @@ def load_suite(name_or_path: str) -> AccuracySuite:
         InputError: it is not there, is no YAML, or says something a suite may not say.
     """
     path = suite_file(name_or_path)
-    try:
-        suite = AccuracySuite.model_validate(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}") from e
-    except ValidationError as e:
-        first = e.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        found = repr(first["input"])
-        shown = found if len(found) <= 60 else f"{found[:60]}…"
-        raise InputError(f"{path}: {where}: {first['msg']} (found {shown})") from e
+    suite = read_yaml(path, AccuracySuite, "an accuracy suite")
     own_name = path.parent.name if path.name == SUITE_FILE else path.stem
     if suite.name != own_name:
         raise InputError(f"{path}: name: {suite.name!r} must be {own_name!r}, as the file or its folder is called")

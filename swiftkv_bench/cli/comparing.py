@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from swiftkv_bench import redaction
-from swiftkv_bench.errors import InconclusiveError, InputError, RegressionError
+from swiftkv_bench.errors import InconclusiveError, InputError, RegressionError, writing
 from swiftkv_bench.regression.baselines import find
 from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
 from swiftkv_bench.regression.comparison import RunComparison
@@ -51,7 +51,8 @@ def run(
     else:
         terminal(found, Console(width=None if sys.stdout.isatty() else 140))
     if out is not None:
-        files = _written(found, out)
+        with writing(out, "choose another folder with --out"):
+            files = write_comparison(found, out)
         print(f"report: {files[0]}", file=sys.stderr)
     if on_github():
         write_summary(found)
@@ -59,13 +60,6 @@ def run(
         for command in annotations(found):
             print(command, file=sys.stderr)
     conclude(found)
-
-
-def _written(found: RunComparison, folder: Path) -> list[Path]:
-    try:
-        return write_comparison(found, folder)
-    except OSError as e:
-        raise InputError(f"cannot write --out {folder}: {e.strerror}; choose a folder that can be written") from e
 
 
 def compared(

@@ -11,6 +11,7 @@ from rich.table import Table
 from swiftkv_bench import units
 from swiftkv_bench.analysis import analyse_all
 from swiftkv_bench.budget import fitting
+from swiftkv_bench.errors import writing
 from swiftkv_bench.estimate import Estimate, Speed, estimate, speed_of
 from swiftkv_bench.metrics import Objective
 from swiftkv_bench.observer import Observer, Silent
@@ -36,15 +37,17 @@ def show(
         objective: latency targets in place of those that the runs were made with.
 
     Raises:
-        InputError: a run cannot be read, or nothing was recorded.
+        InputError: a run cannot be read, nothing was recorded, or the folder cannot be written.
+        StorageError: the disk is full.
     """
     watch = observer or Silent()
     watch.progress("report", "analysing and drawing")
     analysis = analyse_all(runs, objective)
-    files = write_report(analysis, folder)
+    with writing(folder, f"name a folder that can be: `swiftkv-bench report {runs[0].path} --out FOLDER`"):
+        files = write_report(analysis, folder)
     watch.finish("report")
     if as_json:
-        print((folder / "summary.json").read_text())
+        print((folder / "summary.json").read_text(encoding="utf-8"))
         return
     terminal(analysis, Console(width=None if sys.stdout.isatty() else 140))
     page = next(path for path in files if path.suffix == ".html")

@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from swiftkv_bench.cli.comparing import policy_file
+from swiftkv_bench.errors import writing
 from swiftkv_bench.regression.baselines import accepted_runs, read_accepted
 from swiftkv_bench.regression.history import history
 from swiftkv_bench.regression.policy import load_policy
@@ -18,7 +19,8 @@ def show_history(
     """Prints the series with their steps, and draws them into one SVG and PNG.
 
     Raises:
-        InputError: no run is accepted under the name, or one cannot be read.
+        InputError: no run is accepted under the name, one cannot be read, or the plot cannot be written.
+        StorageError: the disk is full.
     """
     source = policy_file(policy)
     runs = [read_accepted(e.folder, e.accepted.manifest.run_id) for e in accepted_runs(root, name)]
@@ -27,5 +29,8 @@ def show_history(
         print(found.model_dump_json(indent=1))
         return
     terminal(found, Console(width=None if sys.stdout.isatty() else 140))
-    for path in draw(found, Path("results/history") / name if out is None else out):
+    folder = Path("results/history") / name if out is None else out
+    with writing(folder, "choose another folder with --out"):
+        files = draw(found, folder)
+    for path in files:
         print(f"plot: {path}")

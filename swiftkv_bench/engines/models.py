@@ -9,9 +9,10 @@ import numpy as np
 
 from swiftkv_bench.embedded.checkpoint import DEFAULT_KEY_VALUE_LAYERS, ensure_pair
 from swiftkv_bench.engines.word_tokenizer import write_word_tokenizer
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Builtin, ModelSource
+from swiftkv_bench.store import replace_file
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,15 @@ def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
         where: the flag or file:key that named it, for the message.
 
     Raises:
-        InputError: a local folder is not there or is no model.
+        InputError: a local folder is not there or is no model, or `cache` cannot be written.
+        StorageError: the disk is full.
     """
-    if source.builtin is not None:
-        return _local(_builtin(source.builtin, cache), where)
-    if source.config is not None:
-        return _local(_config_only(source.config, cache, where), where)
+    if source.builtin is not None or source.config is not None:
+        with writing(cache, "name another cache folder with SWIFTKV_BENCH_CACHE"):
+            made = (
+                _builtin(source.builtin, cache) if source.builtin else _config_only(source.config or {}, cache, where)
+            )
+        return _local(made, where)
     name = str(source.model)
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -95,6 +99,8 @@ def _local(folder: Path, where: str) -> ResolvedModel:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as e:
         raise InputError(f"{where}: {folder} has no readable config.json ({e}); give a model folder") from e
+    if not isinstance(config, dict):
+        raise InputError(f"{where}: {path} holds a {type(config).__name__} and no object; give a model folder")
     weights = sorted((p.name, p.stat().st_size) for p in folder.glob("*.safetensors"))
     return ResolvedModel(
         model=str(folder), tokenizer=str(folder), config=config, config_hash=content_hash([config, weights])
@@ -123,5 +129,5 @@ def _config_only(config: dict[str, object], cache: Path, where: str) -> Path:
             raise InputError(f"{where}: config has no vocab_size; give the whole config.json of the model")
         write_word_tokenizer(folder, words, length if isinstance(length, int) else 131072)
         # Written last: its presence means the folder is whole.
-        (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True))
+        replace_file(folder / "config.json", json.dumps(config, indent=1, sort_keys=True).encode())
     return folder

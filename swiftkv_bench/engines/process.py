@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from swiftkv_bench import redaction, units
 from swiftkv_bench.engines import guard
-from swiftkv_bench.errors import EngineError, InputError
+from swiftkv_bench.errors import EngineError, InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+from swiftkv_bench.store import write_atomic
 
 HOST = "127.0.0.1"
 POLL_S = 0.2
@@ -72,12 +73,15 @@ class ServerProcess:
         """Starts the process and returns at once.
 
         Raises:
-            InputError: the port is taken.
+            InputError: the port is taken, or the log cannot be written.
+            StorageError: the disk is full.
         """
         check_port_free(self._port)
-        self._log.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.perf_counter()
-        with self._log.open("ab") as log:
+        with writing(self._log, "make the run folder writable and give the same command again"):
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            opened = self._log.open("ab")
+        with opened as log:
             self._process = subprocess.Popen(
                 [sys.executable, guard.__file__, *self._command],
                 stdin=subprocess.PIPE,
@@ -156,7 +160,7 @@ class ServerProcess:
         text = self._log.read_text(errors="replace")
         clean = redaction.redact_text(text, self._secrets)
         if clean != text:
-            self._log.write_text(clean)
+            write_atomic(self._log, clean.encode())
 
     def _tail(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []

@@ -14,6 +14,7 @@ Format history:
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from swiftkv_bench.errors import IncomparableError, InputError
+from swiftkv_bench.errors import IncomparableError, InputError, writing
 from swiftkv_bench.regression import tables
 from swiftkv_bench.regression.evidence import Evidence, read_run, side_of
 from swiftkv_bench.regression.keys import DEFINITIONS_HASH
@@ -37,6 +38,9 @@ BASELINES = Path("results/baselines")
 FORMAT: Literal["swiftkv-bench/accepted/1"] = "swiftkv-bench/accepted/1"
 _PREFIX = "swiftkv-bench/accepted/"
 _FILE = "accepted.json"
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
+_ELSEWHERE = "choose another --baselines folder"
+_RESTORE = "restore it from version control"
 
 
 class Accepted(Record):
@@ -71,10 +75,15 @@ def accept(path: Path, name: str, root: Path, policy: Policy, *, now_utc: str, n
     """Adds a finished run to the accepted ones of a name.
 
     Raises:
-        InputError: the run is damaged or not complete, the name cannot be a folder, or the run is accepted already.
+        InputError: the run is damaged or not complete, the name cannot be a folder, the run is accepted already, or
+            nothing can be written below `root`.
+        StorageError: the disk is full.
     """
-    if not name or name.startswith(".") or any(c in name for c in "/\\@") or name != name.strip():
-        raise InputError(f"--name {name!r} cannot name accepted runs; use letters, digits, dots and dashes")
+    if _NAME.fullmatch(name) is None:
+        raise InputError(
+            f"--name {name!r} cannot name accepted runs; use up to 100 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first"
+        )
     evidence = read_run(open_run(path), str(path), policy.performance.slo)
     manifest = evidence.manifest
     if manifest.status != "complete":
@@ -83,16 +92,15 @@ def accept(path: Path, name: str, root: Path, policy: Policy, *, now_utc: str, n
     folder = root / name / manifest.run_id
     if folder.exists():
         raise InputError(f"{path} is accepted as {name} already ({folder}); nothing was changed")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(prefix=f".{manifest.run_id}.", dir=folder.parent))
-    try:
-        found = _write(staged, evidence, name, now_utc, note)
-        staged.chmod(0o755)
-        staged.rename(folder)
-    except OSError as e:
-        raise InputError(f"cannot write {folder}: {e.strerror}; choose another --baselines folder") from e
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    with writing(folder, _ELSEWHERE):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{manifest.run_id}.", dir=folder.parent))
+        try:
+            found = _write(staged, evidence, name, now_utc, note)
+            staged.chmod(0o755)
+            staged.rename(folder)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
     return Entry(folder, found)
 
 
@@ -103,7 +111,7 @@ def _write(folder: Path, evidence: Evidence, name: str, now_utc: str, note: str 
     if evidence.trials:
         content["trials.parquet"] = tables.pack_trials(evidence.trials)
     for file, data in content.items():
-        write_atomic(folder / file, data)
+        write_atomic(folder / file, data, _ELSEWHERE)
     scores: dict[str, dict[str, float]] = {}
     for (column, arm, repeat), answers in evidence.answers.items():
         if repeat == 0:
@@ -120,7 +128,7 @@ def _write(folder: Path, evidence: Evidence, name: str, now_utc: str, note: str 
         files={file: hashlib.sha256(data).hexdigest() for file, data in content.items()},
     )
     written = _File(accepted=accepted, checksum=content_hash(accepted))
-    write_atomic(folder / _FILE, (json.dumps(written.model_dump(mode="json"), indent=1) + "\n").encode())
+    write_atomic(folder / _FILE, (json.dumps(written.model_dump(mode="json"), indent=1) + "\n").encode(), _ELSEWHERE)
     return accepted
 
 
@@ -130,8 +138,8 @@ def accepted_runs(root: Path, name: str | None = None) -> list[Entry]:
     Raises:
         InputError: one cannot be read.
     """
-    folders = sorted(path.parent for path in root.glob(f"{name or '*'}/*/{_FILE}"))
-    entries = [Entry(folder, _read(folder)) for folder in folders if not folder.name.startswith(".")]
+    found = [path.parent for path in sorted(root.glob(f"*/*/{_FILE}")) if not path.parent.name.startswith(".")]
+    entries = [Entry(folder, _read(folder)) for folder in found if name is None or folder.parent.name == name]
     return sorted(entries, key=lambda e: (e.accepted.name, e.accepted.accepted_utc, e.accepted.manifest.created_utc))
 
 
@@ -193,25 +201,25 @@ def _read(folder: Path) -> Accepted:
     path = folder / _FILE
     try:
         raw: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError) as e:
-        raise InputError(f"cannot read {path}: {' '.join(str(e).split())}; restore it from version control") from e
+    except (OSError, ValueError, RecursionError) as e:
+        raise InputError(f"cannot read {path}: {' '.join(str(e).split())}; {_RESTORE}") from e
     inner = raw.get("accepted") if isinstance(raw, dict) else None
     version = inner.get("format") if isinstance(inner, dict) else None
     if isinstance(version, str) and version.startswith(_PREFIX) and version != FORMAT:
         raise InputError(f"{path} has format {version}, this program reads {FORMAT}; upgrade swiftkv-bench")
     if isinstance(raw, dict) and content_hash(inner) != raw.get("checksum"):
-        raise InputError(f"{path} was truncated or edited (checksum differs); restore it from version control")
+        raise InputError(f"{path} was truncated or edited (checksum differs); {_RESTORE}")
     try:
         return _File.model_validate(raw).accepted
     except ValidationError as e:
-        raise InputError(f"{path} is no accepted run; restore it from version control") from e
+        raise InputError(f"{path} is no accepted run; {_RESTORE}") from e
 
 
 def _checked(path: Path, digest: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as e:
-        raise InputError(f"cannot read {path}: {e.strerror}; restore it from version control") from e
+        raise InputError(f"cannot read {path}: {e.strerror}; {_RESTORE}") from e
     if hashlib.sha256(data).hexdigest() != digest:
-        raise InputError(f"{path} was truncated or edited (checksum differs); restore it from version control")
+        raise InputError(f"{path} was truncated or edited (checksum differs); {_RESTORE}")
     return data

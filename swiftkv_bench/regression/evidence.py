@@ -11,6 +11,7 @@ from swiftkv_bench import integrity
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.analysis.cells import trial_figures
 from swiftkv_bench.checks import Finding, check_trial, merge
+from swiftkv_bench.errors import InputError
 from swiftkv_bench.metrics import Objective, server_metrics, trial_metrics
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.regression.comparison import Note, Side
@@ -131,6 +132,7 @@ def read_run(run: Run, label: str, slo: str | None = None) -> Evidence:
     slo = manifest.slo if slo is None else slo
     objective = None if slo is None else parse_objective(slo)
     notes = _run_notes(manifest, sealed)
+    _check_whole(run)
     trials, findings = _trials(run.trials(), objective) if manifest.plan.perf is not None else ([], [])
     return Evidence(
         side=side_of(manifest, label=label, source=str(run.path)),
@@ -142,6 +144,24 @@ def read_run(run: Run, label: str, slo: str | None = None) -> Evidence:
         notes=(*notes, *(_note(f) for f in merge(findings) if f.severity != "note")),
         run=run,
     )
+
+
+def _check_whole(run: Run) -> None:
+    """A run that ended well has every trial of its plan, also where no checksums say so.
+
+    Raises:
+        InputError: one is missing; the message names it.
+    """
+    plan = run.manifest.plan.perf
+    if plan is None or run.manifest.status != "complete":
+        return
+    recorded = {record.trial.trial_id for record in run.trial_records()}
+    missing = [trial.trial_id for trial in plan.trials if trial.trial_id not in recorded]
+    if missing:
+        raise InputError(
+            f"{run.path / 'trials'} lacks {len(missing)} of {len(plan.trials)} trials of a complete run, {missing[0]} "
+            "first; restore the original run folder"
+        )
 
 
 def side_of(manifest: Manifest, *, label: str, source: str, accepted_utc: str | None = None) -> Side:

@@ -1,10 +1,9 @@
 """`regression.yaml`: what a comparison gates on, with which margins and at which confidence."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from swiftkv_bench.analysis.values import METRICS
 from swiftkv_bench.errors import InputError
@@ -12,6 +11,7 @@ from swiftkv_bench.metrics import Objective
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.yaml_file import read_yaml
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -117,28 +117,4 @@ def load_policy(path: Path | None) -> Policy:
     """
     if path is None:
         return Policy()
-    try:
-        value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise InputError(f"cannot read --policy {path}: {e.strerror}; give a YAML file, or leave it out") from e
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise InputError(f"--policy {path} is no YAML: {_one_line(e)}") from e
-    if value is not None and not isinstance(value, dict):
-        raise InputError(f"--policy {path} holds a {type(value).__name__}; write `key: value` lines")
-    try:
-        return Policy.model_validate(value or {})
-    except ValidationError as e:
-        raise InputError(_sentence(path, e)) from e
-
-
-def _sentence(path: Path, error: ValidationError) -> str:
-    detail = error.errors()[0]
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"{path}:{key} is no key of a policy; docs/regression.md lists them"
-    found = f", found {detail['input']!r}" if not isinstance(detail["input"], dict) else ""
-    return f"{path}:{key}: {detail['msg'].removeprefix('Value error, ')}{found}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return read_yaml(path, Policy, "a policy", empty=True)

@@ -203,10 +203,10 @@ def test_no_data_and_no_network_name_the_option(tmp_path: Path, monkeypatch: pyt
     ("content", "message"),
     [
         ("name: [", r"mine.yaml is not valid YAML: .*line 1"),
-        ("just words", r"mine.yaml: the file: Input should be .*found 'just words'"),
+        ("just words", r"mine.yaml holds 'just words' and is no accuracy suite"),
         (
             "name: mine\ndescription: d\nprotocol: p\ncolumns:\n  - {name: a}",
-            r"mine.yaml: columns.0.title: Field required",
+            r"mine.yaml:columns.0.title is missing; an accuracy suite needs it",
         ),
         ("name: other\ndescription: d\nprotocol: p\ncolumns: []", "name: 'other' must be 'mine'"),
     ],

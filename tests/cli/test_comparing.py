@@ -61,7 +61,9 @@ def test_a_folder_that_cannot_be_written_is_named(runs: tuple[Run, Run], tmp_pat
     (tmp_path / "file").write_text("")
     done = _compare(tmp_path, str(runs[0].path), str(runs[0].path), "--out", "file")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("swiftkv-bench: cannot write --out file: ")
+    assert done.stderr.splitlines()[-1].startswith(
+        "swiftkv-bench: cannot write file/figures: Not a directory; choose another folder with --out"
+    )
 
 
 def test_a_run_against_itself_ends_with_0(runs: tuple[Run, Run], tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_an_unfinished_run_is_not_accepted(tmp_path: Path) -> None:
     assert not (tmp_path / "accepted").exists()
 
 
-@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a@b", " main"])
+@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a@b", " main", "a*b", "new\nline", "-x", "x" * 101])
 def test_a_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="cannot name accepted runs"):
         _accept(answered(tmp_path / "a", SCORES), tmp_path / "accepted", name)
@@ -126,6 +126,21 @@ def test_a_baseline_that_is_not_there_is_an_error_that_lists_the_others(tmp_path
         find("release", tmp_path / "accepted", Policy())
     with pytest.raises(InputError, match="none"):
         find("main", tmp_path / "elsewhere", Policy())
+
+
+@pytest.mark.parametrize("text", ["/no/such/run", "m*", "**x", "[", "../accepted/main"])
+def test_a_path_or_pattern_that_is_no_run_is_not_there(tmp_path: Path, text: str) -> None:
+    _accept(answered(tmp_path / "a", SCORES), tmp_path / "accepted")
+    with pytest.raises(InputError) as raised:
+        find(text, tmp_path / "accepted", Policy())
+    assert str(raised.value).startswith(f"there is no run folder and no accepted run {text}; accepted under")
+    assert accepted_runs(tmp_path / "accepted", text) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write .*file.*; choose another --baselines folder"):
+        _accept(answered(tmp_path / "a", SCORES), tmp_path / "file")
 
 
 @pytest.mark.parametrize("damage", ["cut", "edited", "removed"])
@@ -183,6 +198,15 @@ def test_a_damaged_run_folder_is_an_error_on_either_side(tmp_path: Path) -> None
                 compared(*sides)
         with pytest.raises(InputError, match=name):
             _accept(Run(bad), tmp_path / "accepted")
+
+
+def test_a_complete_run_without_a_planned_trial_is_an_error_though_it_has_no_checksums(tmp_path: Path) -> None:
+    run = loaded(tmp_path / "a", TTFT)
+    (run.path / "checksums.json").unlink(missing_ok=True)
+    gone = next((run.path / "trials").glob("*.json"))
+    gone.unlink()
+    with pytest.raises(InputError, match=f"lacks 1 of 6 trials of a complete run, {gone.stem} first"):
+        _accept(run, tmp_path / "accepted")
 
 
 def test_a_run_of_a_newer_schema_is_an_error(tmp_path: Path) -> None:

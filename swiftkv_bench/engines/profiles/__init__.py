@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.engine import Profile
+from swiftkv_bench.schema.yaml_file import read_yaml
 
 FOLDER = Path(__file__).parent
 WITHOUT_GPU = "embedded"
@@ -27,10 +25,4 @@ def load_profile(name: str) -> Profile:
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise InputError(f"--profile {name} is unknown; one of {', '.join(available_profiles())}, or a YAML file")
-    try:
-        return Profile.model_validate(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as e:
-        raise InputError(f"{path} is not YAML: {e}") from e
-    except ValidationError as e:
-        detail = e.errors()[0]
-        raise InputError(f"{path}:{'.'.join(map(str, detail['loc']))}: {detail['msg']}") from e
+    return read_yaml(path, Profile, "a profile")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from swiftkv_bench import units
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import writing
 from swiftkv_bench.regression.comparison import Line, RunComparison
 from swiftkv_bench.render.comparison import lines
 from swiftkv_bench.render.comparison.comment import comment
@@ -49,11 +49,8 @@ def write_summary(found: RunComparison, environment: Mapping[str, str] = os.envi
     target = environment.get("GITHUB_STEP_SUMMARY")
     if not target:
         return None
-    try:
-        with Path(target).open("a", encoding="utf-8") as file:
-            file.write(comment(found) + "\n")
-    except OSError as e:
-        raise InputError(f"cannot append to GITHUB_STEP_SUMMARY {target}: {e.strerror}; unset the variable") from e
+    with writing(Path(target), "unset GITHUB_STEP_SUMMARY"), Path(target).open("a", encoding="utf-8") as file:
+        file.write(comment(found) + "\n")
     return Path(target)
 
 

@@ -1,0 +1,58 @@
+"""Reads what a user wrote as YAML: profiles, suites, policies. Every mistake is one sentence with file and key."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.base import Record
+
+_Model = TypeVar("_Model", bound=Record)
+_LONGEST = 60
+"""Characters of a found value that a message shows."""
+
+
+def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False) -> _Model:
+    """The file as a value of `model`.
+
+    Args:
+        what: the kind of file, for messages, e.g. `a profile`.
+        empty: an empty file is the model's defaults.
+
+    Raises:
+        InputError: the file cannot be read, is no YAML, or says something that the model has not; names file and key.
+    """
+    try:
+        value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror}; give {what} that can be read, as a YAML file") from e
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
+    if value is None and empty:
+        value = {}
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds {_shown(value)} and is no {what.split(' ', 1)[1]}; write `key: value` lines")
+    try:
+        return model.model_validate(value)
+    except ValidationError as e:
+        raise InputError(_sentence(path, e, what)) from e
+
+
+def _sentence(path: Path, error: ValidationError, what: str) -> str:
+    detail = error.errors()[0]
+    key = ".".join(str(part) for part in detail["loc"]) or "the file"
+    if detail["type"] == "extra_forbidden":
+        return f"{path}:{key} is no key of {what}; leave it out, or mend its spelling"
+    if detail["type"] == "missing":
+        return f"{path}:{key} is missing; {what} needs it"
+    found = "" if isinstance(detail["input"], dict) else f", found {_shown(detail['input'])}"
+    return f"{path}:{key}: {detail['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

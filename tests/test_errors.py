@@ -1,0 +1,24 @@
+"""What the system refuses to write becomes one sentence, with the exit code of its cause."""
+
+from pathlib import Path
+
+import pytest
+
+from swiftkv_bench.errors import InputError, StorageError, SwiftKVBenchError, writing
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "code", "said"),
+    [
+        ("/dev/full", StorageError, 3, "/dev/full: No space left on device; free space there, or do so"),
+        ("/dev/null/x", InputError, 2, "cannot write /dev/null/x: Not a directory; do so"),
+        ("/" + "x" * 300, InputError, 2, "File name too long; do so"),
+    ],
+)
+def test_a_full_disk_is_the_environments_and_a_wrong_path_the_users(
+    path: str, kind: type[SwiftKVBenchError], code: int, said: str
+) -> None:
+    with pytest.raises(kind) as raised, writing(Path(path), "do so"), Path(path).open("wb", buffering=0) as file:
+        file.write(b"x")
+    assert raised.value.exit_code == code
+    assert said in str(raised.value)
