@@ -32,8 +32,10 @@ class Request:
 
         Load beyond the measured requests is made of these, so it needs no tokens drawn during a measurement.
         """
+        if by == 0:
+            return self
         ids = self.data[self.own_start : self.own_end].split(b",")
-        if len(ids) < 2 or by == 0:
+        if len(ids) < 2:
             return self
         by %= len(ids)
         own = b",".join(ids[by:] + ids[:by])

@@ -1,5 +1,7 @@
 """The client against a server that sends scripted bytes: what it records of every way a response can go."""
 
+import asyncio
+import gc
 import itertools
 import socket
 import threading
@@ -12,6 +14,7 @@ import pytest
 from swiftkv_bench.load.client import Client, Progress
 from swiftkv_bench.load.job import Slice
 from swiftkv_bench.load.target import Target
+from swiftkv_bench.load.worker import event_loop
 from swiftkv_bench.load.workload import Prompt
 from swiftkv_bench.schema.perf import STATUS
 from tests.load import streams
@@ -255,6 +258,24 @@ def test_requests_leave_when_they_are_due_and_never_before() -> None:
         found = run(job(server.url, due_s=due))
     assert found.scheduled_s.tolist() == pytest.approx(due, abs=1e-9)
     assert (found.sent_s >= found.scheduled_s).all()
+
+
+def test_the_start_collects_no_garbage_which_would_delay_the_first_request() -> None:
+    collected: list[str] = []
+    loop, name = event_loop()
+    with ScriptedServer(say(WHOLE)) as server:
+        client = Client(job(server.url, due_s=[0.0]), loop, lambda: None)
+        loop.run_until_complete(client.prepare())
+        gc.callbacks.append(lambda phase, _: collected.append(phase))
+        client.start(time.perf_counter())
+        gc.callbacks.pop()
+        client.stop("the test is over")
+        assert not gc.isenabled()
+        client.result(name)
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    assert collected == []
+    assert gc.isenabled()
 
 
 def test_a_slow_server_does_not_slow_an_open_loop() -> None:
