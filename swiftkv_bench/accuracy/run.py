@@ -24,16 +24,13 @@ from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
 from swiftkv_bench.errors import InputError, ProbeError, ScoringError
 from swiftkv_bench.observer import Observer
-from swiftkv_bench.schema.accuracy import AccuracyPlan, ColumnStatus
+from swiftkv_bench.schema.accuracy import NO_DATA, AccuracyPlan, ColumnStatus
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe
 from swiftkv_bench.stats.sequential import LOOKS
 
 CONCURRENCY = 64
 """Requests in flight for each engine: enough to fill its batches, few enough to keep shots of one subject together."""
-
-
-NO_DATA = "data not present"
 
 
 @dataclass(frozen=True)

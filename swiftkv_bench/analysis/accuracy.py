@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from swiftkv_bench.analysis.comparisons import Answers, Side, compare_sides, corrected, withheld
+from swiftkv_bench.analysis.coverage import Coverage, coverage, no_data
 from swiftkv_bench.analysis.item_views import item_view
 from swiftkv_bench.analysis.published import MACRO, published_rows
 from swiftkv_bench.analysis.values import (
@@ -24,6 +25,7 @@ from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, It
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.stats.items import mean_delta, score
+from swiftkv_bench.stats.missing import mean_with_missing
 from swiftkv_bench.stats.verdicts import Verdict, non_inferiority, overall
 
 ITEMS_SHOWN = 4_000
@@ -54,7 +56,7 @@ def analyse_accuracy(
     findings: list[Finding] = []
     columns = []
     for column in plan.columns:
-        result, found = _column(column, plan, answers[column.name], statuses, published.get(column.name))
+        result, found = _column(column, manifest, plan, answers[column.name], statuses, published.get(column.name))
         columns.append(result)
         findings += found
     columns = corrected(columns)
@@ -77,13 +79,17 @@ def analyse_accuracy(
 
 def _column(
     column: Column,
+    manifest: Manifest,
     plan: AccuracyPlan,
     sides: Mapping[Side, Answers],
     statuses: Sequence[ColumnStatus],
     published: Published | None,
 ) -> tuple[ColumnResult, list[Finding]]:
-    arms = {arm: _column_arm(column, arm, sides.get((arm, 0)), statuses) for arm in plan.arms}
-    comparisons, findings = compare_sides(column, plan, sides)
+    wanted = {(arm, 0) for arm in plan.arms} | set(sides)
+    counts = {side: len(sides[side].scores) if side in sides else 0 for side in wanted}
+    reached = {side: coverage(column, side, counts[side], manifest, statuses) for side in wanted}
+    arms = {arm: _column_arm(column, arm, sides.get((arm, 0)), reached[arm, 0]) for arm in plan.arms}
+    comparisons, findings = compare_sides(column, plan, sides, reached)
     for arm, answered in ((arm, sides.get((arm, 0))) for arm in plan.arms):
         if answered is not None:
             n, cut, open_ended = len(answered.scores), answered.truncated, answered.unfinished
@@ -100,18 +106,15 @@ def _column(
     return ColumnResult(column, arms, comparisons, published), [*findings, *chance, *below]
 
 
-def _column_arm(column: Column, arm: Arm, answered: Answers | None, statuses: Sequence[ColumnStatus]) -> ColumnArm:
-    state = next((s for s in statuses if (s.arm, s.repeat, s.column) == (arm, 0, column.name)), None)
-    status = state.status if state is not None else ("complete" if answered is not None else "not run")
-    reason = state.reason if state is not None else (None if answered is not None else "nothing was recorded")
+def _column_arm(column: Column, arm: Arm, answered: Answers | None, reached: Coverage) -> ColumnArm:
     if answered is None or not answered.scores:
-        return ColumnArm(arm, status, reason, None, 0, 0, 0, ())
+        return ColumnArm(arm, reached.state, reached.reason, None, 0, 0, 0, ())
     keys = sorted(answered.scores)
     values = np.array([answered.scores[key] for key in keys])
     return ColumnArm(
         arm=arm,
-        status=status,
-        reason=reason,
+        status=reached.state,
+        reason=reached.reason,
         score=score(values, [task for task, _ in keys], column.weight_by),
         truncated=answered.truncated,
         unfinished=answered.unfinished,
@@ -134,11 +137,16 @@ def _macro(
     comparisons: dict[ComparisonKind, Comparison] = {}
     early = any(a.status == "ended early" for c in whole for a in c.arms.values())
     for kind in SIDES:
-        deltas = [c.comparisons[kind].delta for c in whole if kind in c.comparisons]
-        delta = mean_delta(deltas) if len(deltas) == len(whole) else None
+        found = [c.comparisons[kind] for c in whole if kind in c.comparisons]
+        delta = mean_delta([one.delta for one in found]) if len(found) == len(whole) else None
         if delta is not None:
-            verdict = None if kind == "noise" or early else non_inferiority(delta, plan.macro_margin)
-            comparisons[kind] = Comparison(kind, delta, verdict)
+            judged = mean_with_missing([one.delta for one in found], [one.missing for one in found])
+            claimed, missing = (delta, None) if judged is None else judged
+            verdict = None
+            if kind != "noise" and not early:
+                verdict = non_inferiority(claimed, plan.macro_margin, missing=missing)
+            means = np.mean([one.means for one in found], axis=0).tolist()
+            comparisons[kind] = Comparison(kind, (means[0], means[1]), delta, verdict, missing=missing)
     comparisons = withheld(comparisons, guessing=any(c.column.name in guessing for c in whole), noise=None)
     same = {c.column.name for c in whole if c.published is not None} == {c.column.name for c in columns}
     return Macro(tuple(c.column.name for c in whole), scores, comparisons, published if same else None)
@@ -152,7 +160,10 @@ def _unjudged_average(macro: Macro | None) -> Finding | None:
 
 
 def _verdicts(columns: Sequence[ColumnResult], macro: Macro | None) -> dict[ComparisonKind, Verdict]:
-    """All columns and the macro must pass; "all must pass" needs no correction."""
+    """All columns and the macro must pass; "all must pass" needs no correction.
+
+    A planned column that a side did not answer is open, unless its data were not at hand.
+    """
     out: dict[ComparisonKind, Verdict] = {}
     for kind in SIDES:
         found = [c.comparisons[kind].verdict for c in columns if kind in c.comparisons]
@@ -160,8 +171,15 @@ def _verdicts(columns: Sequence[ColumnResult], macro: Macro | None) -> dict[Comp
             found.append(macro.comparisons[kind].verdict)
         verdicts = [v.verdict for v in found if v is not None]
         if verdicts:
-            out[kind] = overall(verdicts)
+            absent = any(_is_open(c, kind) for c in columns)
+            out[kind] = overall([*verdicts, Verdict.INCONCLUSIVE] if absent else verdicts)
     return out
+
+
+def _is_open(c: ColumnResult, kind: ComparisonKind) -> bool:
+    """Whether a comparison lacks the column although its data were at hand."""
+    arms = [c.arms[arm] for arm, _ in SIDES[kind] if arm in c.arms]
+    return kind not in c.comparisons and any(a.score is None and not no_data(a.status, a.reason) for a in arms)
 
 
 def _shown(

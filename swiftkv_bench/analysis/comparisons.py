@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from swiftkv_bench.analysis.coverage import Coverage, missing_items
 from swiftkv_bench.analysis.values import SIDES, ColumnResult, Comparison, ComparisonKind
-from swiftkv_bench.checks import Finding, check_unparsed
+from swiftkv_bench.checks import Finding, check_missing, check_unparsed
 from swiftkv_bench.errors import IncomparableError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Float
-from swiftkv_bench.stats.items import ALPHA, ItemDelta, compare_items
+from swiftkv_bench.stats.items import ALPHA, ItemDelta, compare_items, score
+from swiftkv_bench.stats.missing import Missing
 from swiftkv_bench.stats.sequential import nominal_level
 from swiftkv_bench.stats.verdicts import (
     NonInferiority,
@@ -50,9 +52,12 @@ class Answers:
 
 
 def compare_sides(
-    column: Column, plan: AccuracyPlan, sides: Mapping[Side, Answers]
+    column: Column, plan: AccuracyPlan, sides: Mapping[Side, Answers], reached: Mapping[Side, Coverage]
 ) -> tuple[dict[ComparisonKind, Comparison], list[Finding]]:
     """Every comparison that the answered sides of a column allow.
+
+    Args:
+        reached: how much of the column each of them answered.
 
     Raises:
         IncomparableError: two sides answered different documents, prompts or targets under the same id.
@@ -61,7 +66,9 @@ def compare_sides(
     findings: list[Finding] = []
     for kind, (reference, candidate) in SIDES.items():
         if reference in sides and candidate in sides:
-            comparison, notes = _compare(kind, column, plan, sides[reference], sides[candidate])
+            pair = [(reached[side], sides[side].scores) for side in (reference, candidate)]
+            missing = missing_items(column, *pair)
+            comparison, notes = _compare(kind, column, plan, (sides[reference], sides[candidate]), missing)
             findings += notes
             if comparison is not None:
                 found[kind] = comparison
@@ -71,8 +78,9 @@ def compare_sides(
 
 
 def _compare(
-    kind: ComparisonKind, column: Column, plan: AccuracyPlan, reference: Answers, candidate: Answers
+    kind: ComparisonKind, column: Column, plan: AccuracyPlan, pair: tuple[Answers, Answers], missing: Missing | None
 ) -> tuple[Comparison | None, list[Finding]]:
+    reference, candidate = pair
     keys = _paired(column.name, reference, candidate)
     if not keys:
         return None, []
@@ -83,20 +91,23 @@ def _compare(
     if kind != "noise" and plan.stop_when_decided:
         share = len(keys) / plan.planned(column)
         delta = replace(delta, tail=nominal_level(share, delta.tail))
-        verdict = sequential_non_inferiority(delta, column.margin, share)
+        verdict = sequential_non_inferiority(delta, column.margin, share, missing=missing)
     elif kind != "noise":
-        verdict = non_inferiority(delta, column.margin)
+        verdict = non_inferiority(delta, column.margin, missing=missing)
     arm = SIDES[kind][1][0]
     lone = len(reference.scores.keys() ^ candidate.scores.keys())
     notes: list[Finding | None] = []
-    if lone:
+    if missing is not None and kind != "noise":
+        notes.append(check_missing(column.name, arm, missing.n, missing.n + len(keys)))
+    elif lone:
         text = f"{lone:,} items were answered by one side of the {kind} comparison only and are not compared."
         notes.append(Finding("unpaired-items", "note", text, "Resume the run.", arm=arm, column=column.name))
     if kind != "noise":
-        pair = set(keys)
-        counts = (len(candidate.unparsed & pair), len(reference.unparsed & pair))
+        both_sides = set(keys)
+        counts = (len(candidate.unparsed & both_sides), len(reference.unparsed & both_sides))
         notes.append(check_unparsed(column.name, arm, len(keys), *counts))
-    return Comparison(kind, delta, verdict), [n for n in notes if n is not None]
+    means = tuple(score(values, tasks, column.weight_by).mean for values in (left, right))
+    return Comparison(kind, (means[0], means[1]), delta, verdict, missing=missing), [n for n in notes if n is not None]
 
 
 def _paired(column: str, reference: Answers, candidate: Answers) -> list[Key]:
@@ -136,7 +147,8 @@ def _beyond_noise(engine: Comparison, column: Column, plan: AccuracyPlan, sides:
         reference, candidate = (_values(sides[side], keys) for side in SIDES[kind])
         changes.append(np.abs(candidate - reference))
     excess = compare_items(changes[1], changes[0], [task for task, _ in keys], column.weight_by, seed=plan.seed)
-    found = non_inferiority(excess, column.margin)
+    rest = None if engine.missing is None else Missing.unknown(plan.planned(column) - len(keys), plan.planned(column))
+    found = non_inferiority(excess, column.margin, missing=rest)
     return replace(engine, excess=found, verdict=both(engine.verdict, found))
 
 
@@ -181,12 +193,14 @@ def corrected(columns: Sequence[ColumnResult]) -> list[ColumnResult]:
         for (i, verdict), p in zip(known.items(), adjusted, strict=True):
             comparison = out[i].comparisons[kind]
             if verdict.verdict is Verdict.FAIL and p > ALPHA:
-                verdict = _reopened(verdict, comparison.delta, ALPHA / len(known))
+                verdict = _reopened(verdict, comparison, ALPHA / len(known))
             compared = replace(comparison, verdict=verdict, p_fail_holm=p)
             out[i] = replace(out[i], comparisons={**out[i].comparisons, kind: compared})
     return out
 
 
-def _reopened(verdict: NonInferiority, delta: ItemDelta, alpha: float) -> NonInferiority:
-    needed = non_inferiority(delta, verdict.margin, alpha).n_to_decide
-    return replace(verdict, verdict=Verdict.INCONCLUSIVE, n_to_decide=needed or delta.n + 1)
+def _reopened(verdict: NonInferiority, comparison: Comparison, alpha: float) -> NonInferiority:
+    delta, needed = comparison.delta, None
+    if comparison.missing is None:
+        needed = non_inferiority(delta, verdict.margin, alpha).n_to_decide or delta.n + 1
+    return replace(verdict, verdict=Verdict.INCONCLUSIVE, n_to_decide=needed)

@@ -48,6 +48,15 @@ def check_unparsed(column: str, arm: Arm, n: int, unparsed: int, reference: int)
     return Finding("unparsed-rise", "warning", text, step, arm=arm, column=column)
 
 
+def check_missing(column: str, arm: Arm, n: int, planned: int) -> Finding:
+    """Planned items that a comparison lacks because a side was cut short."""
+    text = (
+        f"{n:,} of {planned:,} items have no answer on one side; they are not missing at random, so that a verdict "
+        "stands only where it would whatever they had scored."
+    )
+    return Finding("missing-answers", "warning", text, "Resume the run.", arm=arm, column=column)
+
+
 def check_chance(column: str, chance: float | None, scores: Sequence[Score]) -> Finding | None:
     """Every arm scores no better than guessing, so that a difference between them means nothing.
 

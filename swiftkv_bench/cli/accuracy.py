@@ -5,7 +5,10 @@ from swiftkv_bench.cli.options import AccuracyFlags, EngineFlags, RunFlags, grou
 
 @grouped
 def command(accuracy: AccuracyFlags, engines: EngineFlags, run: RunFlags) -> None:
-    """Answers accuracy suites with baseline and SwiftKV and compares them item by item."""
+    """Answers accuracy suites with baseline and SwiftKV and compares them item by item.
+
+    Measures and exits 0 whatever the verdict; `compare RUN` exits with it.
+    """
     from swiftkv_bench.cli.execution import execute
 
     execute(engines, run, accuracy=accuracy)

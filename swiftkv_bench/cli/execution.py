@@ -56,6 +56,8 @@ def execute(
             except EngineError as e:
                 failure, done = e, place.run.reopened()
         show([done], done.path / "report", as_json=run.json, observer=observer)
+        if failure is None:
+            observer.note(f"exit code 0: measured. For one by the verdict: swiftkv-bench compare {done.path}")
     if failure is not None:
         raise failure
 

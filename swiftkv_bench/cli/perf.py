@@ -19,7 +19,10 @@ def command(
         ),
     ] = False,
 ) -> None:
-    """Puts the same load on baseline and SwiftKV and compares TTFT, TPOT and throughput."""
+    """Puts the same load on baseline and SwiftKV and compares TTFT, TPOT and throughput.
+
+    Measures and exits 0 whatever the gain; `compare RUN` exits with a verdict.
+    """
     from swiftkv_bench.cli.execution import execute
 
     execute(engines, run, load=load, repeat_baseline=repeat_baseline)

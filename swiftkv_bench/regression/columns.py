@@ -1,9 +1,11 @@
 """One accuracy column on two sides: the items that both answered, and what noise and coverage allow to claim."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from swiftkv_bench.analysis.coverage import Coverage, coverage, missing_items, no_data
 from swiftkv_bench.checks import Finding, check_chance, check_margin
 from swiftkv_bench.errors import IncomparableError, InputError
 from swiftkv_bench.regression.evidence import Answers, Evidence, Key
@@ -12,6 +14,7 @@ from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Float
 from swiftkv_bench.stats.items import ItemDelta, compare_items, score
+from swiftkv_bench.stats.missing import Missing
 
 _PRINTS = ("document", "prompt", "target")
 
@@ -24,6 +27,8 @@ class ColumnPair:
         floor: (flips, items) between two answers of the original model; None when there are none.
         noise: half-width of the difference between those two, share of one, where it is no less than the margin.
         withheld: why a PASS cannot be claimed; None when it can.
+        missing: items that both sides were to answer and one did not; claims hold whatever they would have scored.
+        cut_short: why there are such items, for print; None when there are none.
         looked_share: share of the planned items, where the column ended early on verdicts of this very pair.
     """
 
@@ -35,6 +40,8 @@ class ColumnPair:
     floor: tuple[int, int] | None
     noise: float | None
     withheld: str | None
+    missing: Missing | None
+    cut_short: str | None
     looked_share: float | None
 
     @property
@@ -60,6 +67,14 @@ def column_pair(pair: Pair, column: Column, plan: AccuracyPlan, margin: float) -
     delta = compare_items(theirs.score, ours.score, [task for task, _ in ours.keys], column.weight_by, seed=plan.seed)
     noise = _noise(column.name, pair)
     beyond = None if noise is None else check_margin(column.name, noise, margin)
+    sides = [
+        (_coverage(column, side, arm, answers), dict(zip(answers.keys, answers.score.tolist(), strict=True)))
+        for side, arm, answers in (
+            (pair.reference, pair.reference_arm, reference),
+            (pair.candidate, pair.candidate_arm, candidate),
+        )
+    ]
+    missing = missing_items(column, *sides)
     interval = None if noise is None or beyond is None else noise.interval
     return ColumnPair(
         column=column,
@@ -69,9 +84,21 @@ def column_pair(pair: Pair, column: Column, plan: AccuracyPlan, margin: float) -
         margin=margin,
         floor=_floor(column.name, pair),
         noise=None if interval is None else interval.half_width,
-        withheld=_withheld(column, pair, theirs, ours, len(reference), beyond),
+        withheld=_withheld(column, theirs, ours, beyond),
+        missing=missing,
+        cut_short=None if missing is None else _cut_short(missing.n, len(rows), [one for one, _ in sides]),
         looked_share=_looked_share(column, pair, plan, len(rows)),
     )
+
+
+def who_lacks(pair: Pair, column: Column) -> str | None:
+    """`the candidate has no answer`, for a column that lacks a side; None where its data were at hand for neither."""
+    sides = ((pair.reference, pair.reference_arm), (pair.candidate, pair.candidate_arm))
+    empty = [(column.name, arm, 0) not in side.answers for side, arm in sides]
+    if all(empty):
+        states = [coverage(column, (arm, 0), 0, side.manifest, side.statuses) for side, arm in sides]
+        return None if all(no_data(one.state, one.reason) for one in states) else "neither side has an answer"
+    return "the reference has no answer" if empty[0] else "the candidate has no answer"
 
 
 def _common(column: str, pair: Pair, reference: Answers, candidate: Answers) -> list[tuple[int, int]]:
@@ -126,9 +153,17 @@ def _noise(column: str, pair: Pair) -> ItemDelta | None:
     return None
 
 
-def _withheld(
-    column: Column, pair: Pair, reference: Answers, candidate: Answers, answered: int, beyond: Finding | None
-) -> str | None:
+def _coverage(column: Column, side: Evidence, arm: Arm, answers: Answers) -> Coverage:
+    return coverage(column, (arm, 0), len(answers), side.manifest, side.statuses)
+
+
+def _cut_short(missing: int, n: int, sides: Sequence[Coverage]) -> str:
+    names = ("the reference", "the candidate")
+    why = [f"{name}: {one.reason}" for name, one in zip(names, sides, strict=True) if one.state == "incomplete"]
+    return f"{missing:,} of {missing + n:,} items have no answer and might turn the verdict ({'; '.join(why)})"
+
+
+def _withheld(column: Column, reference: Answers, candidate: Answers, beyond: Finding | None) -> str | None:
     """Why a PASS cannot be claimed on the column."""
     if beyond is not None:
         return beyond.message
@@ -137,9 +172,6 @@ def _withheld(
     chance = check_chance(column.name, column.chance, scores)
     if chance is not None:
         return chance.message
-    status = _status(pair.candidate, pair.candidate_arm, column)
-    if status is not None and status.status == "incomplete" and len(candidate) < answered:
-        return f"The candidate answered only {len(candidate):,} of {answered:,} items: {status.reason}"
     return None
 
 

@@ -24,7 +24,7 @@ def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
     heads += [Head("published")] if with_published else []
     rows = [_accuracy_row(c, with_published) for c in accuracy.columns]
     if accuracy.macro is not None:
-        rows.append(_macro_row(accuracy.macro, with_published))
+        rows.append(_macro_row(accuracy, accuracy.macro, with_published))
     limit = accuracy.plan.limit
     note = (
         f"Suite {accuracy.plan.suite}"
@@ -33,6 +33,12 @@ def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
         + ". Brackets: 95 % interval of the paired difference. PASS: the one-sided 95 % bound is above −margin; FAIL: "
         "below it, and still so after Holm's correction over the columns; else INCONCLUSIVE. Decided at n: items that "
         "would decide if the true difference were the one seen. Flips: right to wrong (lost), wrong to right (gained)."
+        + (
+            " Where items have no answer (n of planned), figures are those of the items that both answered, and a "
+            "verdict stands only where it would whatever the others had scored."
+            if any(found.missing is not None for c in accuracy.columns for found in c.comparisons.values())
+            else ""
+        )
         + (" Published: the difference of the model card's rows, points." if with_published else "")
     )
     return TableView("accuracy", "Scores, differences and verdicts", tuple(heads), tuple(rows), note)
@@ -43,10 +49,9 @@ def _accuracy_row(c: ColumnResult, with_published: bool) -> tuple[Cell, ...]:
     base, swift = c.arms.get("baseline"), c.arms.get("swiftkv")
     total = c.comparisons.get("total")
     n = total.delta.n if total is not None else next((a.score.n for a in (base, swift) if a and a.score), None)
-    row.append(Cell(MISSING if n is None else f"{n:,}"))
-    for arm in (base, swift):
-        score = None if arm is None or arm.score is None else arm.score.mean
-        row.append(Cell(MISSING if score is None else f"{score * 100:.2f}"))
+    row.append(Cell(MISSING if n is None else wording.answered(n, None if total is None else total.missing)))
+    alone = [None if arm is None or arm.score is None else arm.score.mean for arm in (base, swift)]
+    row += [Cell(MISSING if s is None else f"{s * 100:.2f}") for s in (alone if total is None else total.means)]
     row += _comparison_cells(total, c.column.margin)
     if total is None:
         row[-2] = Cell(_absence(c), "quiet")
@@ -64,11 +69,12 @@ def _absence(c: ColumnResult) -> str:
     return f"{arm.status}: {cause}" if 0 < len(cause) <= 40 else arm.status
 
 
-def _macro_row(macro: Macro, with_published: bool) -> tuple[Cell, ...]:
+def _macro_row(accuracy: AccuracyAnalysis, macro: Macro, with_published: bool) -> tuple[Cell, ...]:
     total = macro.comparisons.get("total")
-    row = [Cell(f"Average of {len(macro.columns)}"), Cell(MISSING if total is None else f"{total.delta.n:,}")]
-    scores = [macro.scores.get("baseline"), macro.scores.get("swiftkv")]
-    row += [Cell(MISSING if s is None else f"{s * 100:.2f}") for s in scores]
+    n = MISSING if total is None else wording.answered(total.delta.n, total.missing)
+    row = [Cell(wording.average(macro, len(accuracy.columns))), Cell(n)]
+    alone = [macro.scores.get("baseline"), macro.scores.get("swiftkv")]
+    row += [Cell(MISSING if s is None else f"{s * 100:.2f}") for s in (alone if total is None else total.means)]
     margin = None if total is None or total.verdict is None else total.verdict.margin
     row += _comparison_cells(total, margin)
     if with_published:
@@ -112,7 +118,7 @@ def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
     rows = []
     sources = [(c.column.title, c.comparisons) for c in accuracy.columns]
     if accuracy.macro is not None:
-        sources.append((f"Average of {len(accuracy.macro.columns)}", accuracy.macro.comparisons))
+        sources.append((wording.average(accuracy.macro, len(accuracy.columns)), accuracy.macro.comparisons))
     for title, comparisons in sources:
         row = [Cell(title)]
         for kind in kinds:
@@ -177,7 +183,7 @@ def statistics_table(accuracy: AccuracyAnalysis) -> TableView | None:
             d = found.delta
             needed = None if found.verdict is None else found.verdict.n_to_decide
             row = [Cell(c.column.title), Cell(c.column.task), Cell(c.column.metric), Cell(str(c.column.num_fewshot))]
-            row += [Cell(wording.KIND[kind].split(":")[0]), Cell(f"{d.n:,}")]
+            row += [Cell(wording.KIND[kind].split(":")[0]), Cell(wording.answered(d.n, found.missing))]
             row += [Cell(MISSING if x is None else f"{x * 100:.2f}") for x in (d.stderr, d.stderr_items)]
             row += [Cell(f"{d.discordance * 100:.1f}"), Cell(units.p_value(found.p_fail_holm))]
             row.append(Cell(MISSING if d.detectable_drop is None else f"{d.detectable_drop * 100:.2f}"))

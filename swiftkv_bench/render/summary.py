@@ -146,6 +146,9 @@ def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Stateme
         label: [c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is kind]
         for label, kind in (("lost", Verdict.FAIL), ("not decided", Verdict.INCONCLUSIVE), ("held", Verdict.PASS))
     }
+    named["not compared"] = [c.column.title for c in accuracy.columns if "total" not in c.comparisons]
+    if named["not compared"] and verdict is Verdict.PASS:
+        headline += f", in {units.counted(len(named['held']), 'column')} of {len(accuracy.columns)}"
     figures = (*_average(accuracy), *_flips(accuracy))
     detail = "; ".join(f"{label}: {', '.join(titles)}" for label, titles in named.items() if titles) + "."
     return Statement(question, headline, figures, detail[0].upper() + detail[1:], tone)
@@ -160,7 +163,7 @@ def _average(accuracy: AccuracyAnalysis) -> tuple[Figure, ...]:
     if delta.interval is not None:
         ends = f"{units.points(delta.interval.low)} to {units.points(delta.interval.high)}"
         note = f"95 % interval {ends}, {note}"
-    label = f"Average of {len(macro.columns)} columns" if len(macro.columns) > 1 else "Score"
+    label = f"{wording.average(macro, len(accuracy.columns))} columns"
     return (Figure(label, f"{units.points(delta.delta)} points", note),)
 
 

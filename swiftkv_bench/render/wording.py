@@ -4,12 +4,13 @@ from collections import Counter
 from pathlib import Path
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS, ComparisonKind, Estimate, Gain, Published
+from swiftkv_bench.analysis.values import METRICS, ComparisonKind, Estimate, Gain, Macro, Published
 from swiftkv_bench.schema.engine import Arm, EngineSpec
 from swiftkv_bench.schema.manifest import Machine, Manifest
 from swiftkv_bench.schema.perf import Arrivals, Length, Point
 from swiftkv_bench.stats.intervals import Interval
 from swiftkv_bench.stats.items import ItemDelta
+from swiftkv_bench.stats.missing import Missing
 
 ARM: dict[Arm, str] = {
     "baseline": "Baseline", "swiftkv": "SwiftKV", "swiftkv-full": "SwiftKV, all layers",
@@ -100,6 +101,17 @@ def flips(delta: ItemDelta) -> str:
     if delta.lost is None or delta.gained is None:
         return f"{units.percent(delta.discordance)} differ"
     return f"{delta.lost:,} lost, {delta.gained:,} gained"
+
+
+def answered(n: int, missing: Missing | None) -> str:
+    """`1,172`, or `700 of 1,172` where planned items have no answer."""
+    return f"{n:,}" if missing is None else f"{n:,} of {n + missing.n:,}"
+
+
+def average(macro: Macro, planned: int) -> str:
+    """`Average of 7`, or `Average of 6 of 7` where a planned column is not in it."""
+    n = len(macro.columns)
+    return f"Average of {n}" if n == planned else f"Average of {n} of {planned}"
 
 
 def published(value: Published | None) -> str:

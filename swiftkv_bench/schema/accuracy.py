@@ -63,6 +63,10 @@ ColumnState = Literal["complete", "ended early", "incomplete", "not run"]
 """How far a column got; `ended early`: its verdicts were reached, so the rest was not asked."""
 
 
+NO_DATA = "data not present"
+"""How the reason of a column begins that is not run because its data are not at hand."""
+
+
 class ColumnStatus(Record):
     """How far one column got on one arm, and what must be known to read its figure."""
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from scipy import special
 
 from swiftkv_bench.stats.items import ALPHA, POWER, ItemDelta
+from swiftkv_bench.stats.missing import Missing
 from swiftkv_bench.stats.sequential import nominal_level, overall_level
 
 
@@ -27,10 +28,10 @@ class NonInferiority:
         verdict: PASS when the lower bound is above −margin, FAIL when the upper bound is below it, else INCONCLUSIVE.
         margin: share of one, positive.
         alpha: one-sided level of this look; below 5 % where data are looked at before they are complete.
-        low, high: one-sided bounds at `alpha` each; None without a standard error.
+        low, high: one-sided bounds at `alpha` each, over all planned items; None without a standard error.
         p_fail: one-sided p of "the drop is at most the margin": small means a drop beyond it. Input to Holm.
         n_to_decide: items that would decide with 80 % power if the true delta were the one seen; None when decided,
-            when it sits on the margin, or without a standard error.
+            when it sits on the margin, without a standard error, or where planned items have no answer.
     """
 
     verdict: Verdict
@@ -42,12 +43,14 @@ class NonInferiority:
     n_to_decide: int | None
 
 
-def non_inferiority(delta: ItemDelta, margin: float, alpha: float = ALPHA) -> NonInferiority:
-    """Verdict on a paired difference against a margin (> 0)."""
+def non_inferiority(
+    delta: ItemDelta, margin: float, alpha: float = ALPHA, missing: Missing | None = None
+) -> NonInferiority:
+    """Verdict on a paired difference against a margin, whatever the `missing` items would have scored."""
     bounds = delta.bound(alpha)
     if bounds is None or delta.stderr is None:
         return NonInferiority(Verdict.INCONCLUSIVE, margin, alpha, None, None, None, None)
-    low, high = bounds
+    low, high = bounds if missing is None else missing.widen(*bounds)
     if low > -margin:
         verdict = Verdict.PASS
     elif high < -margin:
@@ -56,23 +59,32 @@ def non_inferiority(delta: ItemDelta, margin: float, alpha: float = ALPHA) -> No
         verdict = Verdict.INCONCLUSIVE
     distance = delta.delta + margin
     needed = None
-    if verdict is Verdict.INCONCLUSIVE and distance != 0:
+    if verdict is Verdict.INCONCLUSIVE and distance != 0 and missing is None:
         z = float(special.ndtri(1 - alpha) + special.ndtri(POWER))
         if delta.stderr > 0:
             needed = math.ceil(delta.n * (z * delta.stderr / distance) ** 2)
-        else:
+        elif margin > 0:
             needed = math.ceil(float(special.ndtri(1 - alpha)) ** 2 * (1 - margin) / margin)
-        needed = max(needed, delta.n + 1)
-    p_fail = delta.p_at_most(-margin)
+        needed = None if needed is None else max(needed, delta.n + 1)
+    p_fail = _p_fail(delta, margin, missing)
     return NonInferiority(verdict, margin, alpha, low, high, p_fail, needed)
 
 
-def sequential_non_inferiority(delta: ItemDelta, margin: float, share: float, alpha: float = ALPHA) -> NonInferiority:
+def _p_fail(delta: ItemDelta, margin: float, missing: Missing | None) -> float | None:
+    if missing is None:
+        return delta.p_at_most(-margin)
+    at = missing.needed(-margin)
+    return 1.0 if at <= -1 else delta.p_at_most(at)
+
+
+def sequential_non_inferiority(
+    delta: ItemDelta, margin: float, share: float, alpha: float = ALPHA, missing: Missing | None = None
+) -> NonInferiority:
     """Verdict on a share of the planned items, of which every earlier tenth was looked at too.
 
     All looks together err with `alpha` at most; see `sequential`. `p_fail` is worth what it says over all looks.
     """
-    found = non_inferiority(delta, margin, nominal_level(share, alpha))
+    found = non_inferiority(delta, margin, nominal_level(share, alpha), missing)
     return replace(found, p_fail=None if found.p_fail is None else overall_level(found.p_fail, share))
 
 

@@ -31,15 +31,21 @@ def _answers(arm: Arm, wrong: Sequence[int], column: str = "arc", n: int = N, re
 
 
 def _analysed(
-    folder: Path, items: Sequence[ItemRecord], columns: Sequence[Column], stops: bool = False, early: Sequence[str] = ()
+    folder: Path,
+    items: Sequence[ItemRecord],
+    columns: Sequence[Column],
+    stops: bool = False,
+    early: Sequence[str] = (),
+    states: Sequence[ColumnStatus] = (),
+    status: str = "complete",
 ) -> AccuracyAnalysis:
     arms = tuple(arm for arm in ALL if any(i.arm == arm for i in items))
     plan = AccuracyPlan(
         suite="paper", suite_hash="h", columns=tuple(columns), arms=arms, seed=0, stop_when_decided=stops
     )
-    run = create_run(folder, manifest("a", RunPlan(accuracy=plan), arms))
+    run = create_run(folder, manifest("a", RunPlan(accuracy=plan), arms).model_copy(update={"status": status}))
     run.items_path.write_text("".join(one.model_dump_json() + "\n" for one in items))
-    states = [ColumnStatus(arm=arm, column=name, status="ended early") for arm in arms for name in early]
+    states = [*states] + [ColumnStatus(arm=arm, column=name, status="ended early") for arm in arms for name in early]
     write_atomic(folder / "columns.json", f"[{','.join(s.model_dump_json() for s in states)}]".encode())
     return analyse(run).accuracy[0]
 
@@ -126,6 +132,67 @@ def test_the_average_over_columns_that_ended_early_has_no_verdict(tmp_path: Path
     assert early is not None
     assert whole.comparisons["total"].verdict is not None
     assert early.comparisons["total"].verdict is None
+
+
+def _cut_short(
+    folder: Path, items: Sequence[ItemRecord], columns: Sequence[Column], reason: str = "the engine died"
+) -> AccuracyAnalysis:
+    """The SwiftKV engine died in the first column."""
+    state = ColumnStatus(arm="swiftkv", column=columns[0].name, status="incomplete", reason=reason)
+    return _analysed(folder, items, columns, states=[state])
+
+
+def test_an_incomplete_column_is_claimed_only_where_missing_items_could_not_turn_it(tmp_path: Path) -> None:
+    half = [*_answers("baseline", []), *_answers("swiftkv", [], n=N // 2)]
+    total = _cut_short(tmp_path / "half", half, [_column()]).columns[0].comparisons["total"]
+    assert total.missing is not None
+    assert (total.missing.n, total.missing.low, total.missing.high) == (N // 2, -0.5, 0.0)
+    assert total.verdict is not None
+    assert (total.verdict.verdict, total.verdict.n_to_decide) == (Verdict.INCONCLUSIVE, None)
+    # As much is lost as the missing half of the baseline could not win back: it was right there already.
+    broken = [*_answers("baseline", []), *_answers("swiftkv", range(60), n=N // 2)]
+    assert _verdict(_cut_short(tmp_path / "broken", broken, [_column()]), "total") is Verdict.FAIL
+    few = [*_answers("baseline", range(10)), *_answers("swiftkv", range(10), n=N - 4)]
+    assert _verdict(_cut_short(tmp_path / "few", few, [_column()]), "total") is Verdict.PASS
+
+
+def test_the_average_counts_what_missing_items_could_lose(tmp_path: Path) -> None:
+    columns = [_column("arc"), _column("mmlu"), _column("gsm8k")]
+    items = [one for c in columns for one in _answers("baseline", range(50), c.name)]
+    items += [one for c in columns[1:] for one in _answers("swiftkv", range(50), c.name)]
+    short = [*items, *_answers("swiftkv", range(50), "arc", n=N - 40)]
+    macro = _cut_short(tmp_path / "short", short, columns).macro
+    assert macro is not None
+    found = macro.comparisons["total"]
+    assert found.verdict is not None
+    assert found.verdict.verdict is Verdict.INCONCLUSIVE
+    assert found.missing is not None
+    assert found.missing.low == pytest.approx(-0.1 / 3)  # 40 of 400 items, right on the baseline, of one column in 3
+    assert found.delta.delta == 0
+    whole = _analysed(tmp_path / "whole", [*items, *_answers("swiftkv", range(50), "arc")], columns).macro
+    assert whole is not None
+    assert whole.comparisons["total"].verdict is not None
+    assert whole.comparisons["total"].verdict.verdict is Verdict.PASS
+
+
+def test_columns_that_a_side_did_not_reach_leave_the_whole_open_and_absent_data_do_not(tmp_path: Path) -> None:
+    columns = [_column("arc"), _column("mmlu")]
+    items = [*_answers("baseline", range(50)), *_answers("swiftkv", range(50))]
+    part = _analysed(tmp_path / "one", [*items, *_answers("baseline", range(50), "mmlu")], columns)
+    assert (_verdict(part, "total"), part.verdicts) == (Verdict.PASS, {"total": Verdict.INCONCLUSIVE})
+    reason = "data not present: give --data-dir"
+    arms: tuple[Arm, ...] = ("baseline", "swiftkv")
+    states = [ColumnStatus(arm=arm, column="mmlu", status="not run", reason=reason) for arm in arms]
+    assert _analysed(tmp_path / "two", items, columns, states=states).verdicts == {"total": Verdict.PASS}
+
+
+def test_a_column_of_a_run_that_was_killed_is_not_complete(tmp_path: Path) -> None:
+    items = [*_answers("baseline", []), *_answers("swiftkv", [], n=N // 2)]
+    part = _analysed(tmp_path / "r", items, [_column()], status="running")
+    assert {arm: a.status for arm, a in part.columns[0].arms.items()} == {
+        "baseline": "incomplete", "swiftkv": "incomplete",
+    }  # fmt: skip
+    assert _verdict(part, "total") is Verdict.INCONCLUSIVE
 
 
 def _scores(n: int, wrong: Sequence[int]) -> dict[tuple[str, int], float]:

@@ -8,8 +8,10 @@ import pytest
 from swiftkv_bench.errors import IncomparableError, InputError
 from swiftkv_bench.regression.policy import Policy
 from swiftkv_bench.schema.accuracy import ColumnStatus
-from swiftkv_bench.stats.items import compare_items
+from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.stats.items import compare_items, score_bounds
 from swiftkv_bench.stats.verdicts import Verdict
+from swiftkv_bench.store import Run
 from tests.regression.planted import Scores, answered, compared, flipped, line, right
 
 SCORE, FLIPS = "accuracy/gsm8k/score/swiftkv/baseline run", "accuracy/gsm8k/flips/swiftkv/baseline run"
@@ -146,14 +148,64 @@ def test_a_column_that_the_candidate_did_not_answer_is_no_pass(tmp_path: Path) -
     assert found.verdicts.overall is Verdict.INCONCLUSIVE
 
 
-def test_items_left_out_by_an_incomplete_column_are_no_pass(tmp_path: Path) -> None:
-    before = answered(tmp_path / "a", SAME)
-    after = answered(tmp_path / "b", _with(RIGHT[:180]), sealed=False)
+def _cut_short(folder: Path, scores: Scores) -> Run:
+    """A run whose SwiftKV engine died in the column."""
+    run = answered(folder, scores, sealed=False)
     status = ColumnStatus(arm="swiftkv", column="gsm8k", status="incomplete", reason="the engine died")
-    (after.path / "columns.json").write_text(f"[{status.model_dump_json()}]")
+    (run.path / "columns.json").write_text(f"[{status.model_dump_json()}]")
+    return run
+
+
+def test_items_that_the_candidate_left_out_and_could_have_lost_are_no_pass(tmp_path: Path) -> None:
+    right_last = RIGHT[::-1]
+    before = answered(tmp_path / "a", {**SAME, ("gsm8k", "swiftkv", 0): right_last})
+    found = compared(before, _cut_short(tmp_path / "b", _with(right_last[:180])))
+    score = line(found, SCORE)
+    assert (score.n, score.verdict, score.n_to_decide) == (180, Verdict.INCONCLUSIVE, None)
+    assert score.reason == (
+        "20 of 200 items have no answer and might turn the verdict (the candidate: the engine died)"
+    )
+    assert score.bounds is not None
+    low = 0.9 * score_bounds(0, 0, 180)[0]
+    assert score.bounds.low == pytest.approx(low - 0.1)  # all 20 were right on the other side
+    assert line(found, FLIPS).verdict is Verdict.INCONCLUSIVE
+    assert found.verdicts.overall is Verdict.INCONCLUSIVE
+
+
+def test_items_that_were_left_out_and_cannot_be_lost_leave_the_pass(tmp_path: Path) -> None:
+    # The 20 that are missing are wrong on the other side.
+    run = _cut_short(tmp_path / "b", _with(RIGHT[:180]))
+    assert line(compared(answered(tmp_path / "a", SAME), run), SCORE).verdict is Verdict.PASS
+
+
+def test_a_drop_that_missing_items_could_not_make_good_fails(tmp_path: Path) -> None:
+    before = answered(tmp_path / "a", SAME)
+    broken = flipped(RIGHT, lost=60)[:180]
+    assert line(compared(before, _cut_short(tmp_path / "b", _with(broken))), SCORE).verdict is Verdict.FAIL
+    slight = flipped(RIGHT, lost=12)[:100]
+    after = _cut_short(tmp_path / "c", _with(slight))
     found = line(compared(before, after), SCORE)
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.reason == "The candidate answered only 180 of 200 items: the engine died"
+    assert (found.verdict, found.p_fail_corrected) == (Verdict.INCONCLUSIVE, 1.0)
+
+
+def test_a_column_that_no_side_answered_is_no_pass_unless_its_data_were_absent(tmp_path: Path) -> None:
+    both = {**SAME, ("arc", "baseline", 0): RIGHT, ("arc", "swiftkv", 0): RIGHT}
+    run = answered(tmp_path / "a", both, sealed=False)
+    kept = [text for text in run.items_path.read_text().splitlines() if '"column":"gsm8k"' in text]
+    run.items_path.write_text("\n".join(kept) + "\n")
+    found = compared(run)
+    arc = "accuracy/arc/score/swiftkv/baseline arm"
+    assert line(found, arc).reason == "neither side has an answer to this column"
+    assert found.verdicts.overall is Verdict.INCONCLUSIVE
+    arms: tuple[Arm, ...] = ("baseline", "swiftkv")
+    states = [
+        ColumnStatus(arm=arm, column="arc", status="not run", reason="data not present: give --data-dir")
+        for arm in arms
+    ]
+    (run.path / "columns.json").write_text(f"[{','.join(s.model_dump_json() for s in states)}]")
+    found = compared(run)
+    assert arc not in [one.line_id for one in found.lines]
+    assert found.verdicts.overall is Verdict.PASS
 
 
 def test_lines_of_the_baseline_arm_are_shown_and_decide_nothing(tmp_path: Path) -> None:

@@ -48,6 +48,25 @@ def test_a_column_without_data_says_so(accuracy: AccuracyAnalysis) -> None:
     assert hellaswag == ["HellaSwag", *"–" * 8, "not run: data not present", "–"]
 
 
+def test_a_column_that_was_cut_short_shows_the_items_that_both_answered(tmp_path: Path) -> None:
+    plan = AccuracyPlan(suite="paper", suite_hash="h", columns=(ARC, HELLASWAG), arms=ARMS, seed=0)
+    run = create_run(tmp_path / "run", manifest("a", RunPlan(accuracy=plan), ARMS))
+    right = [item("baseline", "arc", i, float(i < 20)) for i in range(40)]
+    right += [item("swiftkv", "arc", i, float(i < 18)) for i in range(20)]
+    run.items_path.write_text("".join(one.model_dump_json() + "\n" for one in right))
+    state = ColumnStatus(arm="swiftkv", column="arc", status="incomplete", reason="the engine died")
+    write_atomic(run.path / "columns.json", f"[{state.model_dump_json()}]".encode())
+    found = analyse(run)
+    view = accuracy_table(found.accuracy[0])
+    assert _rows(view)[0][:5] == ["ARC", "20 of 40", "100.00", "90.00", "−10.00"]
+    assert _rows(view)[0][-2:] == ["INCONCLUSIVE", "–"]
+    assert "whatever the others had scored" in view.note
+    assert [f.message for f in found.findings if f.code == "missing-answers"] == [
+        "20 of 40 items have no answer on one side; they are not missing at random, so that a verdict stands only "
+        "where it would whatever they had scored."
+    ]
+
+
 def test_answers_that_are_not_as_wanted_are_counted_for_each_arm(accuracy: AccuracyAnalysis) -> None:
     rows = _rows(answers_table(accuracy))
     assert [row[:3] + row[4:7] for row in rows] == [

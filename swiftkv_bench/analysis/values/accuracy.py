@@ -7,6 +7,7 @@ from typing import Literal
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnState, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.stats.items import ItemDelta, Score
+from swiftkv_bench.stats.missing import Missing
 from swiftkv_bench.stats.verdicts import NonInferiority, Verdict
 
 
@@ -48,18 +49,23 @@ class Comparison:
     """Two arms on one column, or on the macro average.
 
     Attributes:
+        means: reference's and candidate's score over the items that both answered; their difference is `delta`'s.
         verdict: against the column's margin; None for `noise`, and for an average over columns that ended early. FAIL
             stands after Holm's correction over the columns of its kind.
         p_fail_holm: p of a drop beyond the margin, Holm-adjusted over the columns of its kind; None without an error.
         excess: of `engine` where there is an A/A run: share of items whose score changes, beyond the share that
             changes between two runs of the baseline; its verdict is part of `verdict`.
+        missing: planned items without an answer on either side; the verdict holds whatever they would have scored.
+            None when there are none, or the column ended early.
     """
 
     kind: ComparisonKind
+    means: tuple[float, float]
     delta: ItemDelta
     verdict: NonInferiority | None
     p_fail_holm: float | None = None
     excess: NonInferiority | None = None
+    missing: Missing | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class ColumnResult:
 
 @dataclass(frozen=True)
 class Macro:
-    """Unweighted mean of the columns that every arm answered."""
+    """Unweighted mean of the columns that every arm answered, of all that were planned or of fewer."""
 
     columns: tuple[str, ...]
     scores: dict[Arm, float]

@@ -18,7 +18,9 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
         return None
     if part.macro is not None and "total" in part.macro.comparisons:
         total = part.macro.comparisons["total"]
-        rows.append((f"Average of {len(part.macro.columns)}", total, total.verdict.margin if total.verdict else None))
+        rows.append(
+            (wording.average(part.macro, len(part.columns)), total, total.verdict.margin if total.verdict else None)
+        )
     with open_canvas(6.8, 0.36 * len(rows) + 1.2) as (canvas, save):
         shown = [_forest_row(*row) for row in rows]
         draw_forest(canvas, shown, "SwiftKV − baseline, percentage points", "−margin")
@@ -35,7 +37,7 @@ def _forest_row(name: str, comparison: Comparison, margin: float | None) -> Fore
     d, found = comparison.delta, comparison.verdict
     thick = None if found is None or found.low is None or found.high is None else (found.low * 100, found.high * 100)
     return ForestRow(
-        name=f"{name}, n {d.n:,}",
+        name=f"{name}, n {wording.answered(d.n, comparison.missing)}",
         value=d.delta * 100,
         thick=thick,
         thin=None if d.interval is None else (d.interval.low * 100, d.interval.high * 100),
