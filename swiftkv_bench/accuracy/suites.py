@@ -122,7 +122,7 @@ def plan_accuracy(
         file: the suite's file, from `suite_file`.
 
     Raises:
-        InputError: a limit below 1, or a repeated baseline without a baseline arm.
+        InputError: a limit below 1, a repeated baseline without a baseline arm, or a task file that is no YAML.
     """
     if limit is not None and limit < 1:
         raise InputError(f"--limit {limit}: at least 1 item a column is needed")
@@ -238,7 +238,10 @@ def _includes(path: Path) -> list[str]:
         """Reads lm-eval task files without resolving their functions."""
 
     Loader.add_constructor("!function", lambda _, node: str(node.value))
-    content: Any = yaml.load(path.read_text(), Loader=Loader)  # a SafeLoader with one harmless tag
+    try:
+        content: Any = yaml.load(path.read_text(), Loader=Loader)  # a SafeLoader with one harmless tag
+    except yaml.YAMLError as e:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
     given = content.get("include", []) if isinstance(content, dict) else []
     return [given] if isinstance(given, str) else list(given)
 

@@ -5,6 +5,8 @@ Prompts, filters and metrics are lm-eval's own code. Task files are read directl
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,9 @@ from swiftkv_bench.schema.base import content_hash
 
 FEWSHOT_SEED = 1234
 """lm-eval's default seed of the shots."""
+
+OUTPUT_TYPES = ("generate_until", "loglikelihood", "multiple_choice")
+"""What a task may ask of an engine, in lm-eval's words."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +44,18 @@ def load_column(plan: AccuracyPlan, column: Column, data_dir: Path | None) -> Co
 
     Raises:
         MissingDataError: data are not at hand.
-        InputError: a task file is missing, or the data are not the whole task.
+        InputError: a task file is missing or makes no task, or the data are not the whole task.
     """
     folder = suite_file(plan.source or plan.suite).parent
     tasks: dict[str, Any] = {}
     hashes: dict[str, str] = {}
     for subset in column.subsets or (None,):
-        config = _column_config(column, subset, folder)
-        task = _build(config, column, data_dir)
+        with _own_mistakes(plan, column):
+            config = _column_config(column, subset, folder)
+            task = _build(config, column, data_dir)
+            documents = [_plain(document) for document in task.task_docs]
         tasks[config["task"]] = task
-        hashes[config["task"]] = content_hash(
-            {"config": _plain(config), "documents": [_plain(document) for document in task.task_docs]}
-        )
+        hashes[config["task"]] = content_hash({"config": _plain(config), "documents": documents})
     if len(tasks) != max(1, len(column.subsets)):
         raise InputError(f"suite {plan.suite}: column {column.name}: two subsets give a task of the same name")
     found = sum(len(task.task_docs) for task in tasks.values())
@@ -60,6 +65,27 @@ def load_column(plan: AccuracyPlan, column: Column, data_dir: Path | None) -> Co
             f"copy the data set whole, or take the hub's by leaving out --data-dir"
         )
     return ColumnTasks(column, tasks, hashes)
+
+
+@contextmanager
+def _own_mistakes(plan: AccuracyPlan, column: Column) -> Iterator[None]:
+    """Task files of a suite of the user's own are programs of the user: what they raise is the user's to mend.
+
+    Raises:
+        InputError: a task file of such a suite cannot be used.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as e:
+        if plan.source is None:
+            raise
+        said = " ".join(str(e).split())
+        raise InputError(
+            f"{plan.source}: column {column.name}: lm-eval makes no task of {column.file}: {type(e).__name__}: {said}; "
+            f"mend the task file"
+        ) from e
 
 
 def task_config(reference: str, folder: Path) -> dict[str, Any]:
@@ -104,7 +130,7 @@ def _build(config: dict[str, Any], column: Column, data_dir: Path | None) -> Any
     """An lm-eval task over local or hub data.
 
     Raises:
-        InputError: the task has no metric or filter of the column's name.
+        InputError: the task has no metric or filter of the column's name, or asks what no engine can answer here.
     """
     import datasets
     from lm_eval.api.task import ConfigurableTask
@@ -130,6 +156,10 @@ def _build(config: dict[str, Any], column: Column, data_dir: Path | None) -> Any
 
     task: Any = SuiteTask(config=dict(config))
     task.set_fewshot_seed(FEWSHOT_SEED)
+    if task.OUTPUT_TYPE not in OUTPUT_TYPES:
+        raise InputError(
+            f"column {column.name}: output_type: {task.OUTPUT_TYPE!r} is none of {', '.join(OUTPUT_TYPES)}"
+        )
     filters = [ensemble.name for ensemble in task._filters]
     if column.filter not in filters:
         raise InputError(f"column {column.name}: filter: {column.filter!r} is none of {', '.join(filters)}")

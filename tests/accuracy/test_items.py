@@ -13,6 +13,8 @@ from swiftkv_bench.embedded.architecture import BEGIN_OF_TEXT
 from swiftkv_bench.embedded.columns import MINI_COLUMNS, evaluation_segments, segments_text
 from swiftkv_bench.embedded.items import items as mini_items
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
+from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.accuracy import AccuracyPlan, Column
 
 
 @pytest.fixture(scope="module")
@@ -119,14 +121,42 @@ def test_special_tokens_are_left_out_for_reading(prompter: Prompter) -> None:
     assert prompter.without_special(f"a{BEGIN_OF_TEXT}b") == "ab"
 
 
-def test_a_task_file_outside_reads_its_data(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
+def _own_suite(folder: Path, task: str = "") -> tuple[AccuracyPlan, Column]:
+    """A suite of one column of nine generated documents; `task` ends its task file."""
+    (folder / "mine").mkdir()
     mini = suite_file("mini").parent
     for name in ("data.py", "_generated.yaml", "mini_arc.yaml"):
-        (tmp_path / "mine" / name).write_text((mini / name).read_text().replace("documents: 500", "documents: 9"))
+        (folder / "mine" / name).write_text((mini / name).read_text().replace("documents: 500", "documents: 9"))
+    with (folder / "mine" / "mini_arc.yaml").open("a") as file:
+        file.write(task)
     text = (mini / "suite.yaml").read_text().replace("name: mini\n", "name: mine\n", 1)
     text = text[: text.index("  - name: mini_winogrande")].replace("documents: 500", "documents: 9")
-    (tmp_path / "mine" / "suite.yaml").write_text(text)
-    suite = load_suite(str(tmp_path / "mine"))
-    plan = plan_accuracy(suite, ["baseline"], file=tmp_path / "mine" / "suite.yaml")
-    assert len(load_column(plan, suite.columns[0], None).tasks["mini_arc"].task_docs) == 9
+    (folder / "mine" / "suite.yaml").write_text(text)
+    suite = load_suite(str(folder / "mine"))
+    return plan_accuracy(suite, ["baseline"], file=folder / "mine" / "suite.yaml"), suite.columns[0]
+
+
+def test_a_task_file_outside_reads_its_data(tmp_path: Path) -> None:
+    plan, column = _own_suite(tmp_path)
+    assert len(load_column(plan, column, None).tasks["mini_arc"].task_docs) == 9
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ('doc_to_text: "{{nothing.here}}"', r"column mini_arc: lm-eval makes no task of mini_arc.yaml: UndefinedError"),
+        ("test_split: nothing", "KeyError: 'nothing'"),
+        ("output_type: nothing", "ValueError: Got invalid output_type 'nothing'"),
+        ("output_type: loglikelihood_rolling", "'loglikelihood_rolling' is none of generate_until, loglikelihood"),
+        ("process_docs: !function data.nothing", "has no function 'nothing'"),
+    ],
+)
+def test_a_task_file_that_makes_no_task_is_the_users_to_mend(tmp_path: Path, task: str, message: str) -> None:
+    plan, column = _own_suite(tmp_path, f"\n{task}\n")
+    with pytest.raises(InputError, match=message):
+        load_column(plan, column, None)
+
+
+def test_a_task_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"mini_arc.yaml is not valid YAML: .*line"):
+        _own_suite(tmp_path, "\ndataset_path: [a\nb: c\n")
