@@ -77,15 +77,35 @@ def _metrics(name: str, records: Sequence[ItemRecord], column_tasks: ColumnTasks
     return found
 
 
+def _group(results: dict[str, Any], column_tasks: ColumnTasks) -> dict[str, Any]:
+    """The column over its subsets, with lm-eval's own aggregates; an error only where every subset has one."""
+    from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr
+
+    column, subtasks = column_tasks.column, list(results.values())
+    sizes, by_size = [subtask["sample_len"] for subtask in subtasks], column.weight_by == "item"
+    found: dict[str, Any] = {"alias": column.task, "sample_len": sum(sizes)}
+    for key in subtasks[0]:
+        name, comma, used = key.partition(",")
+        if not comma or name.endswith("_stderr"):
+            continue
+        found[key] = aggregate_subtask_metrics([s[key] for s in subtasks], sizes, by_size)
+        errors = [s.get(f"{name}_stderr,{used}") for s in subtasks]
+        if by_size and None not in errors:
+            found[f"{name}_stderr,{used}"] = float(pooled_sample_stderr(errors, sizes))
+    return {column.task: found}
+
+
 def _summary(
     column_tasks: ColumnTasks, results: dict[str, Any], answered: dict[tuple[str, int], ItemRecord], target: Target
 ) -> dict[str, Any]:
     column, tasks = column_tasks.column, {name: column_tasks.tasks[name] for name in results}
+    groups = _group(results, column_tasks) if column.subsets and results else {}
     return {
-        "results": results,
+        "results": {**groups, **results},
+        **({"groups": groups} if groups else {}),
         "group_subtasks": {column.task: sorted(results)} if column.subsets else {name: [] for name in results},
         "configs": {name: task.dump_config() for name, task in tasks.items()},
-        "versions": {name: task.VERSION for name, task in tasks.items()},
+        "versions": {name: task.VERSION for name, task in tasks.items()} | dict.fromkeys(groups),
         "n-shot": dict.fromkeys(results, column.num_fewshot),
         "higher_is_better": {name: task.higher_is_better() for name, task in tasks.items()},
         "n-samples": {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lm_eval.utils import make_table
 
 from swiftkv_bench.accuracy.looks import Scores
 from swiftkv_bench.accuracy.records import read_statuses
@@ -350,6 +352,29 @@ def test_lm_evals_own_files_hold_the_same_figures(tokenizer: Path, tmp_path: Pat
         assert (line["acc"], line["doc_hash"]) == (record.score, record.doc_hash)
         assert line["arguments"]["gen_args_0"]["arg_0"] + line["arguments"]["gen_args_0"]["arg_1"] == record.prompt
         assert line["resps"] == [[[str(ll), str(greedy)]] for ll, greedy in record.responses]
+
+
+def test_lm_eval_reads_the_score_of_a_column_of_subsets(tokenizer: Path, tmp_path: Path) -> None:
+    mini, own = suite_file("mini").parent, tmp_path / "own"
+    own.mkdir()
+    for name in ("data.py", "_generated.yaml", "mini_arc.yaml"):
+        shutil.copy(mini / name, own / name)
+    (own / "suite.yaml").write_text(
+        "{name: own, description: d, protocol: p, columns: [{name: pair, title: Pair, task: pair, file: mini_arc.yaml, "
+        "subsets: [one, two], metric: exact_match, filter: answer, num_fewshot: 0, chat_template: true, "
+        "documents: 1000}]}"
+    )
+    plan = plan_accuracy(select_columns([str(own)]), ["baseline"], file=own / "suite.yaml", limit=LIMIT)
+    with ToyEngine() as engine:
+        records = _run(plan, {"baseline": _target(engine, tokenizer)}, tmp_path / "run")
+    [path] = (tmp_path / "run" / "lm_eval" / "baseline" / "pair").glob("results_*.json")
+    results = json.loads(path.read_text())
+    scores = [r.score for r in records]
+    found = results["groups"]["pair"]
+    assert found["sample_len"] == LIMIT
+    assert found["exact_match,answer"] == pytest.approx(np.mean(scores))
+    table = make_table(results)
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:5]] == ["pair", "- pair_one", "- pair_two"]
 
 
 def test_hellaswag_items_from_activitynet_run_under_their_own_name(
