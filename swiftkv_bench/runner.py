@@ -5,6 +5,7 @@ started again up to a bound; what could not be measured is recorded as such and 
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -129,7 +130,11 @@ class _Execution:
         if info not in self.probed:
             config = fleet.config(arm)
             self.observer.progress("probes", f"probing the {arm} engine")
-            probes = probe_engine(config.spec, info, config.api_key)
+            try:
+                probes = probe_engine(config.spec, info, config.api_key)
+            except EngineError as e:
+                why = fleet.why_ended(arm)
+                raise e if why is None else EngineError(f"{why}; it was answering probes") from e
             self.observer.finish("probes")
             if (how := another_model(config.spec, self.run.manifest.probes, probes)) is not None:
                 raise InputError(
@@ -137,6 +142,10 @@ class _Execution:
                     f"begun with ({how}); serve that one again, or begin a new run with --fresh or another --out"
                 )
             self._record_probes(fleet, probes)
+            if fleet.why_ended(arm) is not None:
+                # Asking again would end the next one as well: what was answered holds for it.
+                info = fleet.get(arm)
+                self.update(engine_info=fleet.infos)
             self.probed.append(info)
         return info
 
@@ -167,7 +176,7 @@ class _Execution:
                 self.stopped.update((f"{s.column} of {s.arm}", s.reason or s.status) for s in ended)
                 return
             except EngineError:
-                if all(fleet.alive(arm) for arm in arms):
+                if all(fleet.why_ended(arm) is None and fleet.alive(arm) for arm in arms):
                     raise
 
     def _accuracy_target(self, arm: Arm, fleet: Fleet) -> AccuracyTarget:
@@ -252,6 +261,8 @@ class _Execution:
         except MeasureInterruptedError as e:
             self.run.write_trial(e.recorded.record, e.recorded.table)
             raise
+        if found.record.status == "failed" and (why := fleet.why_ended(trial.arm)) is not None:
+            found = replace(found, record=found.record.model_copy(update={"reason": why}))
         self.run.write_trial(found.record, found.table)
         if found.record.status == "complete":
             self.budget.took(trial, perf_counter() - ready)

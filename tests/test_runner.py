@@ -49,3 +49,20 @@ def test_a_failed_probe_stops_the_load_points_of_its_arm_with_the_reason(profile
     assert (probe.status, probe.stops) == ("fail", ("load",))
     findings = [f for f in analyse(run).findings if f.code == "trial-incomplete"]
     assert [(f.arm, f.message) for f in findings] == [("swiftkv", f"The trial failed: {why}.")]
+
+
+def test_an_engine_that_ends_at_a_probe_is_started_again_and_measured_and_its_cause_is_said(
+    profile: Path, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(profile.read_text())
+    profile.write_text(yaml.safe_dump({**content, "swiftkv_args": {"prompt-logprobs": "out-of-memory"}}))
+    folder = tmp_path / "run"
+    done = CliRunner().invoke(app, ["perf", "--profile", str(profile), "--out", str(folder)])
+    assert done.exit_code == 0, done.output
+    cause = "the swiftkv engine ended with exit code 0: torch.OutOfMemoryError: CUDA out of memory."
+    assert cause in done.output
+    run = Run(folder)
+    assert run.manifest.status == "complete"
+    assert [(r.trial.arm, r.status) for r in run.trial_records()] == [("baseline", "complete"), ("swiftkv", "complete")]
+    probe = next(p for p in run.manifest.probes if (p.name, p.arm) == ("honest prompt logprobs", "swiftkv"))
+    assert probe.status == "fail"

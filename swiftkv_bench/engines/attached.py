@@ -59,6 +59,9 @@ class AttachedServer:
         except EngineError as e:
             raise EngineError(f"the {self._spec.arm} server at {self._url} has gone: {e}") from e
 
+    def why_ended(self) -> None:
+        """Not known of another's server."""
+
     def stop(self) -> None:
         """Nothing to stop."""
 

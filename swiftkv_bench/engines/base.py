@@ -37,7 +37,10 @@ class Engine(Protocol):
         """
 
     def check_alive(self) -> None:
-        """Raises EngineError, with the end of the log, if the engine has gone."""
+        """Raises EngineError, with the cause and the end of its log, if the engine has gone."""
+
+    def why_ended(self) -> str | None:
+        """One sentence with the cause, once the engine has gone; None while it runs, or when it is not ours."""
 
     def stop(self) -> None:
         """Ends the engine and everything it started; safe to call twice."""

@@ -85,6 +85,10 @@ class Fleet:
             return False
         return True
 
+    def why_ended(self, arm: Arm) -> str | None:
+        """Why the arm's own engine has gone, in one sentence; None while it runs."""
+        return self._running[arm].why_ended() if arm in self._running else None
+
     def stop(self) -> None:
         """Ends every engine."""
         for arm in tuple(self._running):
@@ -105,7 +109,7 @@ class Fleet:
         except EngineError as e:
             if self._restarts[arm] > RESTARTS:
                 raise
-            self._observer.note(f"the {arm} engine died and is started again ({str(e).splitlines()[0]})")
+            self._observer.note(f"{str(e).splitlines()[0]}; it is started again")
         self._drop(arm)
 
     def _start(self, arms: Sequence[Arm]) -> None:

@@ -8,12 +8,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from swiftkv_bench import redaction, units
-from swiftkv_bench.engines import guard
+from swiftkv_bench.engines import engine_log, guard
 from swiftkv_bench.errors import EngineError, InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
@@ -21,7 +22,8 @@ from swiftkv_bench.store import write_atomic
 
 HOST = "127.0.0.1"
 POLL_S = 0.2
-LOG_TAIL_LINES = 20
+END_S = guard.GRACE_S + 5
+"""A server that does not answer may take so long until its processes have ended."""
 
 
 class ServerProcess:
@@ -47,6 +49,7 @@ class ServerProcess:
         self._api_key = api_key
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
+        self._log_start = 0
         self._secrets = redaction.secret_values(env) | ({api_key} if api_key else set())
 
     @property
@@ -130,9 +133,25 @@ class ServerProcess:
         if self._process is None:
             raise EngineError(f"the {self._spec.arm} engine has not been started")
         if code is not None:
+            why = redaction.redact_text(engine_log.sentence(self._log, self._log_start), self._secrets)
             raise EngineError(
-                f"the {self._spec.arm} engine ended with exit code {code}; the end of {self._log}:\n{self._tail()}"
+                f"the {self._spec.arm} engine ended with exit code {code}{why}; see {self._log}\n{self._tail()}"
             )
+
+    def why_ended(self) -> str | None:
+        """Why a server that does not answer has ended, in one sentence; None while it answers or its process lives on.
+
+        Waits for the process, which ends some time after its server: vLLM's API server first ends the engine's others.
+        """
+        if self._process is None or (self._process.poll() is None and _healthy(f"{self.base_url}/health")):
+            return None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S)
+        try:
+            self.check_alive()
+        except EngineError as e:
+            return str(e).splitlines()[0]
+        return None
 
     def stop(self) -> None:
         """Ends the whole process group and removes secrets from the log."""
@@ -142,7 +161,7 @@ class ServerProcess:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            process.wait(guard.GRACE_S + 5)
+            process.wait(END_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -163,9 +182,7 @@ class ServerProcess:
             write_atomic(self._log, clean.encode())
 
     def _tail(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
-        text = "\n".join(f"  {line}" for line in lines[-LOG_TAIL_LINES:])
-        return redaction.redact_text(text, self._secrets)
+        return redaction.redact_text(engine_log.tail(engine_log.read(self._log, self._log_start)), self._secrets)
 
     def _last_line(self) -> str:
         if not self._log.exists():

@@ -30,6 +30,9 @@ class _Recorded:
     def check_alive(self) -> None:
         """Always alive."""
 
+    def why_ended(self) -> str | None:
+        return None
+
     def __enter__(self) -> Self:
         return self
 

@@ -38,6 +38,25 @@ def test_a_crash_at_start_shows_the_end_of_the_log_without_secrets(tmp_path: Pat
     assert "token ***" in log
 
 
+def test_a_crash_whose_cause_is_far_from_the_end_of_the_log_says_the_cause_first(tmp_path: Path) -> None:
+    said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.01 GiB."
+    program = (
+        f"print('(EngineCore pid=7) ERROR 11-25 13:22:57 [core.py:1332] {said}')\nfor _ in range(50): print('bye')"
+    )
+    old = tmp_path / "logs" / "baseline.log"
+    old.parent.mkdir()
+    old.write_text("ValueError: of an earlier start\n")
+    with _server(tmp_path, [sys.executable, "-c", program]) as server:
+        server.launch()
+        with pytest.raises(EngineError) as caught:
+            server.wait_ready(Silent())
+        first, *tail = str(caught.value).splitlines()
+        assert server.why_ended() == first
+    assert first.startswith(f"the baseline engine ended with exit code 0: {said}; give the engine another share")
+    assert first.endswith(f"see {old}")
+    assert tail == ["  bye"] * 20
+
+
 def test_a_server_that_never_answers_is_ended(tmp_path: Path) -> None:
     with _server(tmp_path, [sys.executable, "-c", "import time; time.sleep(600)"], timeout_s=0.5) as server:
         server.launch()

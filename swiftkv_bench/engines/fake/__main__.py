@@ -8,10 +8,11 @@ import signal
 import ssl
 import sys
 from pathlib import Path
+from typing import get_args
 
 from swiftkv_bench import units
 from swiftkv_bench.engines.fake.faults import Fault
-from swiftkv_bench.engines.fake.options import Options
+from swiftkv_bench.engines.fake.options import Options, PromptLogprobs
 from swiftkv_bench.engines.fake.server import FakeEngine
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.load.worker import event_loop, raise_file_limit
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--itl", type=float, default=0.0, help="seconds from token to token")
     parser.add_argument("--max-num-seqs", type=int, help="requests served at once; others wait")
     parser.add_argument("--prefix-cache", action="store_true", help="remember prompts in blocks of 16 tokens")
-    parser.add_argument("--prompt-logprobs", choices=("exact", "wrong", "refused"), default="exact")
+    parser.add_argument("--prompt-logprobs", choices=get_args(PromptLogprobs), default="exact")
     parser.add_argument("--answers", type=Path, help="JSON object: how a prompt ends -> its answer")
     parser.add_argument("--fault", help="what goes wrong with every response, as KIND[:n=2,after=3,delay_s=0.005]")
     parser.add_argument("--writer", choices=("auto", "python"), default="auto", help="auto: C where it can be built")

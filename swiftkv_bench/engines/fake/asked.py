@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftkv_bench.engines.fake import language
-from swiftkv_bench.engines.fake.faults import Fault
+from swiftkv_bench.engines.fake.faults import Fault, run_out_of_memory
 from swiftkv_bench.engines.fake.options import Options
 from swiftkv_bench.errors import InputError
 
@@ -147,5 +147,7 @@ def _check(asked: Asked, options: Options) -> None:
         raise RefusedError(400, f"Requested sample logprobs is greater than max allowed: {_MOST_LOGPROBS}")
     if asked.prompt_logprobs is not None and options.prompt_logprobs == "refused":
         raise RefusedError(400, "prompt logprobs are not supported by this engine")
+    if asked.prompt_logprobs is not None and options.prompt_logprobs == "out-of-memory":
+        raise RefusedError(500, run_out_of_memory())
     if asked.allowed_token_ids is not None and not asked.allowed_token_ids:
         raise RefusedError(400, "allowed_token_ids is not None and empty!")

@@ -8,7 +8,7 @@ from typing import Literal
 from swiftkv_bench.engines.fake.faults import Fault
 
 Writer = Literal["auto", "python"]
-PromptLogprobs = Literal["exact", "wrong", "refused"]
+PromptLogprobs = Literal["exact", "wrong", "refused", "out-of-memory"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Options:
     prefix_cache: bool = False
     """Remember prompts in blocks of 16 tokens."""
     prompt_logprobs: PromptLogprobs = "exact"
-    """`wrong`: finite and plausible, but not the distribution's. `refused`: HTTP 400."""
+    """`wrong`: finite and plausible, but not the distribution's. `refused`: HTTP 400.
+    `out-of-memory`: the process ends as vLLM's does."""
     answers: Mapping[str, str] = field(default_factory=dict)
     """Text that a prompt ends with -> text it is answered with, before the greedy continuation."""
     fault: Fault | None = None

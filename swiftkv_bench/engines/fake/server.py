@@ -12,7 +12,7 @@ from typing import Any, cast
 from swiftkv_bench.engines.fake import counters, faults, replies
 from swiftkv_bench.engines.fake.asked import Asked, RefusedError, render_chat, understand
 from swiftkv_bench.engines.fake.counters import Counters, PrefixCache
-from swiftkv_bench.engines.fake.faults import End, Script
+from swiftkv_bench.engines.fake.faults import ENDING, End, Script
 from swiftkv_bench.engines.fake.language import text_of, tokenise
 from swiftkv_bench.engines.fake.options import Options
 from swiftkv_bench.engines.fake.replies import Generated
@@ -61,7 +61,7 @@ class FakeEngine:
         if path in ("/health", "/ping", "/reset_prefix_cache"):
             if path == "/reset_prefix_cache":
                 self._cache.clear()
-            return 200, _JSON, b""
+            return 503 if ENDING.is_set() else 200, _JSON, b""
         if path == "/version":
             return _answer({"version": VERSION})
         if path == "/v1/models":
