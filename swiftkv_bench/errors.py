@@ -12,7 +12,7 @@
     ├── RegressionError     1    a finished comparison that found a regression or failed check
     └── InconclusiveError   4    a finished comparison that could not decide
 
-``KeyboardInterrupt`` ends with 130. Anything else is a defect of this program and keeps its traceback.
+``KeyboardInterrupt`` ends with 130. Anything else is a defect of this program, keeps its traceback and ends with 70.
 A failed request or trial is a record, not an exception.
 """
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import ClassVar
 
 EXIT_OK = 0
+EXIT_DEFECT = 70
 EXIT_INTERRUPTED = 130
 
 

@@ -9,6 +9,7 @@ from swiftkv_bench.metrics import Objective
 from swiftkv_bench.schema.perf import Length
 
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_MOST_SIGMA = 10.0
 SLO_METRICS = ("ttft", "tpot", "e2e")
 """Latencies a target can be set for."""
 
@@ -29,7 +30,10 @@ def parse_length(text: str, flag: str) -> Length:
             if low > high:
                 raise ValueError("low is above high")
             return Length(distribution="uniform", mean=(low + high) / 2, low=low, high=high)
-        return Length.model_validate({"distribution": family, **{k: float(v) for k, v in values.items()}})
+        length = Length.model_validate({"distribution": family, **{k: float(v) for k, v in values.items()}})
+        if not length.sigma <= _MOST_SIGMA or (length.high is not None and length.low > length.high):
+            raise ValueError("low is above high, or sigma is out of bounds")
+        return length
     except (ValueError, KeyError, ValidationError) as e:
         raise InputError(
             f"{flag} {text} is no length in tokens; write 2000, lognormal:mean=2000,sigma=0.5 "

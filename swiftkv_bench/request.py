@@ -1,6 +1,7 @@
 """What a user asks for, checked whole and resolved into engines and a plan before anything starts."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,15 @@ from swiftkv_bench import notation, plan, provenance
 from swiftkv_bench.accuracy import suites
 from swiftkv_bench.accuracy.run import Prepared
 from swiftkv_bench.engines.fleet import must_start_one_by_one
+from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.profiles import WITH_GPU, WITHOUT_GPU, load_profile
 from swiftkv_bench.engines.resolve import EngineConfig, EngineOptions, resolve_engines
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.feasibility import check_lengths, check_point
 from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.engine import Arm, PerfDefaults, Profile
 from swiftkv_bench.schema.manifest import RunPlan
-from swiftkv_bench.schema.perf import Arrivals, AutoRates, Length, PerfPlan, PerfSuite, Point
+from swiftkv_bench.schema.perf import Arrivals, AutoRates, Length, PerfPlan, PerfSuite
 from swiftkv_bench.schema.yaml_file import read_yaml
 from swiftkv_bench.store import data_dir
 
@@ -104,6 +107,17 @@ def engines_for(
     return resolve_engines(profile, (*ARMS[arms], *again), options, cache)
 
 
+def check_tokenizers(request: RunRequest) -> None:
+    """Reads the tokenizers that prompts of load are drawn from, which may come from the hub.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    if request.plan.perf is not None:
+        for name in dict.fromkeys(config.spec.tokenizer for config in request.engines):
+            vocabulary(name)
+
+
 def perf_plan(
     load: LoadRequest, profile: Profile, engines: Sequence[EngineConfig], *, seed: int, together: bool
 ) -> PerfPlan:
@@ -118,8 +132,7 @@ def perf_plan(
     points = plan.points_of(_grids(load, profile.perf, suite))
     context = min(config.spec.max_model_len for config in engines)
     for point in points:
-        _check_fits(point, context)
-        _check_runs(point, load.workers)
+        check_point(point, context, load.workers)
     planned = plan.plan_perf(
         points,
         [config.spec.arm for config in engines],
@@ -150,7 +163,7 @@ def _automatic(
     points = list({p.input_len: p for p in plan.points_of(_grids(at_once, profile.perf, suite))}.values())
     context = min(config.spec.max_model_len for config in engines)
     for point in points:
-        _check_fits(point, context)
+        check_lengths(point, context)
     requests = load.requests or max(point.requests or 0 for point in points) or profile.perf.requests
     objective = None if load.slo is None else notation.parse_objective(load.slo)
     auto = AutoRates.model_validate(
@@ -187,7 +200,7 @@ def load_perf_suite(name: str) -> PerfSuite:
 def _grids(load: LoadRequest, defaults: PerfDefaults, suite: PerfSuite | None) -> list[plan.Grid]:
     if load.duration_s is not None and load.requests is not None:
         raise InputError("--requests and --duration exclude each other; give one")
-    if load.duration_s is not None and not load.duration_s > 0:
+    if load.duration_s is not None and not 0 < load.duration_s < math.inf:
         raise InputError(f"--duration {load.duration_s:g} is no time; give seconds above 0")
     if load.prompts is not None and not load.prompts.is_file():
         raise InputError(f"--prompts {load.prompts} is not there; give a JSONL file")
@@ -226,8 +239,8 @@ def _default_grid(defaults: PerfDefaults, load: LoadRequest) -> plan.Grid:
 def _arrivals(load: LoadRequest) -> tuple[Arrivals, ...]:
     if load.arrivals not in ("poisson", "constant", "gamma"):
         raise InputError(f"--arrivals {load.arrivals} is unknown; write poisson, constant or gamma")
-    if load.burstiness <= 0:
-        raise InputError(f"--burstiness {load.burstiness:g} is not above 0")
+    if not 0 < load.burstiness < math.inf:
+        raise InputError(f"--burstiness {load.burstiness:g} is not above 0 and finite; 1 is Poisson, less is burstier")
     found = [
         plan.arrivals_at(notation.parse_rate(text, "--rate"), load.arrivals, load.burstiness) for text in load.rate
     ]
@@ -237,24 +250,6 @@ def _arrivals(load: LoadRequest) -> tuple[Arrivals, ...]:
             raise InputError(f"--trace {load.trace} is not there; give a JSONL file")
         found.append(Arrivals(process="trace", trace=str(load.trace)))
     return tuple(found)
-
-
-def _check_runs(point: Point, workers: int) -> None:
-    a = point.arrivals
-    if point.duration_s is not None and a.process == "all-at-once":
-        raise InputError("--duration needs a rate; give --requests to send all at once")
-    if a.concurrency is not None and a.concurrency < workers:
-        raise InputError(f"--workers {workers} is above the concurrency of {a.concurrency}; lower it")
-
-
-def _check_fits(point: Point, context: int) -> None:
-    longest = point.input_len.high or point.input_len.mean
-    output = point.output_len.high or point.output_len.mean
-    if longest + output > context:
-        raise InputError(
-            f"--input-len {longest:g} with --output-len {output:g} is above the model's context of {context} tokens; "
-            "shorten one, or raise --max-model-len where the model allows it"
-        )
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
         EngineError: an engine does not start or stays dead. What was recorded until then is kept.
         InputError: the folder holds answers of another model, or may not be written. Likewise.
         StorageError: the disk is full. Likewise.
+        EngineError: also when no trial of an arm succeeded.
         ProbeError: a failed probe stopped a part of the run, or an answer could not be scored; everything else was
             measured.
         KeyboardInterrupt: the user stopped it. Likewise.
@@ -68,6 +69,7 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     execution.update(status="incomplete" if reasons else "complete", status_reason=" and ".join(reasons) or None)
     if stopped:
         raise ProbeError("; ".join(stopped))
+    execution.check_measured()
     return execution.run
 
 
@@ -116,6 +118,24 @@ class _Execution:
                     self._accuracy(request.accuracy, together, fleet)
             if request.plan.perf is not None:
                 self._perf(request.plan.perf, fleet)
+
+    def check_measured(self) -> None:
+        """A run in which nothing was measured on an arm that load was put on has failed.
+
+        Raises:
+            EngineError: every trial of an arm failed.
+            InputError: the budget had room for none.
+        """
+        records = list(self.run.trial_records())
+        if self.left_out and not records:
+            raise InputError(
+                f"--budget {self.request.budget_s:g}s has no time for one pair of trials and nothing was measured; "
+                "give more (--dry-run estimates it)"
+            )
+        for arm in dict.fromkeys(record.trial.arm for record in records):
+            of_arm = [record for record in records if record.trial.arm == arm]
+            if all(record.status == "failed" for record in of_arm):
+                raise EngineError(f"all {len(of_arm)} trials on {arm} failed; the first: {of_arm[0].reason}")
 
     def _build(self, config: EngineConfig) -> Engine:
         return build(config, self.run.log_path(config.spec.arm), self.run.path / "scratch")

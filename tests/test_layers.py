@@ -26,7 +26,7 @@ LAYERS = (
         "checks",
         "telemetry",
     },
-    {"plan", "sweep", "request", "resume", "estimate", "budget", "trials", "runner", "analysis"},
+    {"plan", "sweep", "feasibility", "request", "resume", "estimate", "budget", "trials", "runner", "analysis"},
     {"regression"},
     {"render"},
     {"cli"},

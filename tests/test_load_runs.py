@@ -13,6 +13,7 @@ from swiftkv_bench.analysis import PerfAnalysis, analyse
 from swiftkv_bench.analysis.values import Gain
 from swiftkv_bench.cli.execution import build_request, new_manifest
 from swiftkv_bench.cli.options import EngineFlags, LoadFlags, RunFlags
+from swiftkv_bench.errors import EngineError
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.render.load_tables import noise_table
 from swiftkv_bench.render.report import html
@@ -191,7 +192,9 @@ def test_an_engine_whose_streams_never_end_leaves_failed_trials_and_an_incomplet
     tmp_path: Path, measure: Measure
 ) -> None:
     profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01, "fault": "no-done"})
-    run = measure(profile, _load(input_len=["50"], output_len="1", rate=["20"], requests=4, repeats=1))
+    with pytest.raises(EngineError, match="all 1 trials on swiftkv failed"):
+        measure(profile, _load(input_len=["50"], output_len="1", rate=["20"], requests=4, repeats=1))
+    run = Run(tmp_path / "run")
     assert run.manifest.status == "incomplete"
     assert {(r.trial.arm, r.status) for r in run.trial_records()} == {("baseline", "complete"), ("swiftkv", "failed")}
     codes = {(f.code, f.severity, f.arm) for f in analyse(run).findings}

@@ -1,11 +1,12 @@
 """The command line: one module a command. Each parses, builds one object, calls one function, prints.
 
 Standard output holds what was asked for, everything else goes to standard error. The package's own errors
-become one sentence and an exit code; anything else keeps its traceback.
+become one sentence and an exit code; anything else keeps its traceback and exits 70.
 """
 
 import signal
 import sys
+import traceback
 from types import FrameType
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from swiftkv_bench.cli.history import command as history
 from swiftkv_bench.cli.perf import command as perf
 from swiftkv_bench.cli.report import command as report
 from swiftkv_bench.cli.verify import command as verify
-from swiftkv_bench.errors import EXIT_INTERRUPTED, SwiftKVBenchError
+from swiftkv_bench.errors import EXIT_DEFECT, EXIT_INTERRUPTED, SwiftKVBenchError
 
 
 def _version(wanted: bool) -> None:
@@ -75,6 +76,9 @@ def main() -> None:
         sys.exit(e.exit_code)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception:  # noqa: BLE001  # printed whole; Python's own exit code 1 would say that a check failed
+        traceback.print_exc()
+        sys.exit(EXIT_DEFECT)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

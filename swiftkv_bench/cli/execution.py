@@ -42,6 +42,7 @@ def execute(
         if run.dry_run:
             show_plan(wanted, as_json=run.json)
             return
+        request.check_tokenizers(wanted)
         place = find_or_create(manifest, run.out, RESULTS, fresh=run.fresh)
         observer.note(f"{'resuming' if place.resumed else 'writing to'} {place.run.path}")
         failure: EngineError | None = None

@@ -35,7 +35,8 @@ def read_documents(path: Path, tokenizer: Any) -> list[list[int]]:
     if path.suffix != ".jsonl":
         texts = [part.strip() for part in content.split("\n\n") if part.strip()]
         return [list(tokenizer(text)["input_ids"]) for text in texts]
-    return [_line(json_line, number, path, tokenizer) for number, json_line in enumerate(content.splitlines(), 1)]
+    lines = enumerate(content.removesuffix("\n").split("\n"), 1)
+    return [_line(json_line, number, path, tokenizer) for number, json_line in lines]
 
 
 def _line(json_line: str, number: int, path: Path, tokenizer: Any) -> list[int]:

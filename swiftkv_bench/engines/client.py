@@ -147,7 +147,7 @@ class Client:
 def _json(url: str, content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
         raise EngineError(f"{url} answered something that is no JSON: {content[:80]!r}") from e
 
 
@@ -157,7 +157,12 @@ def _message(content: bytes) -> str:
     try:
         body = json.loads(text)
     except ValueError:
-        return text[:300]
+        return _plain(text)
     error = body.get("error", body) if isinstance(body, dict) else body
     message = error.get("message", text) if isinstance(error, dict) else str(error)
-    return str(message)[:300]
+    return _plain(str(message))
+
+
+def _plain(text: str) -> str:
+    """One line of at most 300 characters that a terminal may show."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:300]

@@ -67,13 +67,15 @@ def vocabulary(tokenizer: str, size: int | None = None) -> tuple[tuple[int, int]
     """
     path = Path(tokenizer) / "tokenizer.json"
     if not path.is_file():
+        if Path(tokenizer).is_dir() or tokenizer.startswith((".", "/", "~")):
+            raise InputError(f"there is no {path}; name a folder that holds a tokenizer.json with --tokenizer")
         path = _hub_file(tokenizer, "tokenizer.json")
     try:
         content = json.loads(path.read_bytes())
         entries = content["model"]["vocab"]
         ids = set(entries.values()) if isinstance(entries, dict) else set(range(len(entries)))
         ids -= {token["id"] for token in content.get("added_tokens", [])}
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (AttributeError, OSError, ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"{path} is not a tokenizer file ({e}); name another with --tokenizer") from e
     kept = np.array(sorted(i for i in ids if size is None or i < size), dtype=np.int64)
     if len(kept) == 0:
@@ -90,7 +92,8 @@ def _hub_file(repository: str, name: str) -> Path:
     try:
         return Path(hf_hub_download(repository, name))
     except (OSError, ValueError) as e:
-        raise InputError(f"cannot get {name} of {repository} ({e}); name a folder with --tokenizer") from e
+        why = " ".join(str(e).split())
+        raise InputError(f"cannot get {name} of {repository} ({why}); name a folder with --tokenizer") from e
 
 
 def _local(folder: Path, where: str) -> ResolvedModel:

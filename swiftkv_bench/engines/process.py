@@ -1,5 +1,6 @@
 """Owns one server process: start, readiness, log, crash, and the end of its whole process group."""
 
+import http.client
 import json
 import socket
 import subprocess
@@ -223,9 +224,10 @@ def get_json(url: str, api_key: str | None, timeout_s: float = 10.0) -> Any:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return json.load(response)
     except urllib.error.HTTPError as e:
-        raise EngineError(f"{url} answered {e.code} {e.reason}; check the URL and the API key") from e
-    except (OSError, ValueError) as e:
-        raise EngineError(f"cannot read {url}: {e}; is the server running there?") from e
+        reason = " ".join(str(e.reason).split())
+        raise EngineError(f"{url} answered {e.code} {reason}; check the URL and the API key") from e
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as e:
+        raise EngineError(f"cannot read {url}: {' '.join(str(e).split())}; is the server running there?") from e
 
 
 def served_model(base_url: str, api_key: str | None) -> tuple[str, int | None]:
@@ -236,7 +238,9 @@ def served_model(base_url: str, api_key: str | None) -> tuple[str, int | None]:
         name, context = entry["id"], entry.get("max_model_len")
     except (KeyError, IndexError, TypeError) as e:
         raise EngineError(f"{base_url}/v1/models lists no model; is it an OpenAI-compatible server?") from e
-    return str(name), int(context) if isinstance(context, int) else None
+    if not isinstance(name, str):
+        raise EngineError(f"{base_url}/v1/models lists {name!r} as a model; is it an OpenAI-compatible server?")
+    return name, context if isinstance(context, int) and context > 0 else None
 
 
 def server_version(base_url: str, api_key: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from swiftkv_bench import redaction
 from swiftkv_bench.engines.attached import AttachedServer
@@ -146,6 +147,7 @@ def _owned(
 
 
 def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOptions) -> EngineSpec:
+    _check_url(str(side.url), f"--{arm.removesuffix('-repeat')}-url")
     name = side.model or (profile.baseline if arm in BASELINES else profile.swiftkv).model
     tokenizer = options.tokenizer or name
     if tokenizer is None:
@@ -160,6 +162,16 @@ def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOpti
         url=side.url,
         max_model_len=options.max_model_len or profile.max_model_len,
     )
+
+
+def _check_url(url: str, flag: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not url.isprintable() or " " in url:
+        raise InputError(f"{flag} {url!r} is no address of a server; give http://host:port")
 
 
 def _check_context(context: int, config: Mapping[str, object] | None, where: str) -> None:

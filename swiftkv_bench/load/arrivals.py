@@ -17,6 +17,7 @@ from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.perf import Arrivals, Float, Int
 
 _BLOCK = 4096
+_LONGEST = 1_000_000_000
 _MS_PER_S = 1e3
 
 
@@ -93,7 +94,7 @@ def read_trace(path: Path) -> Trace:
     """
     rows: list[tuple[float, int, int]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the trace {path}: {e}; give a JSONL file") from e
     for number, line in enumerate(lines, 1):
@@ -111,10 +112,12 @@ def _trace_row(line: str, where: str) -> tuple[float, int, int]:
     try:
         row = json.loads(line)
         stamp, inputs, outputs = float(row["timestamp"]), int(row["input_length"]), int(row["output_length"])
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, OverflowError) as e:
         raise InputError(f"{where} is no request ({e!r}); it needs timestamp, input_length and output_length") from e
-    if not math.isfinite(stamp) or inputs < 1 or outputs < 1:
-        raise InputError(f"{where} has a length below 1 or a time that is no number; mend or delete the line")
+    if not math.isfinite(stamp) or not (1 <= inputs <= _LONGEST and 1 <= outputs <= _LONGEST):
+        raise InputError(
+            f"{where} has a length that no model takes, or a time that is no number; mend or delete the line"
+        )
     return stamp, inputs, outputs
 
 

@@ -4,6 +4,7 @@ The page is Prometheus text (https://prometheus.io/docs/instrumenting/exposition
 (vllm/v1/metrics/loggers.py). What two readings say of a trial is `swiftkv_bench.metrics`' part.
 """
 
+import http.client
 import urllib.error
 import urllib.request
 
@@ -28,7 +29,7 @@ def read(target: Target) -> dict[str, float]:
             return parse(answer.read().decode("utf-8", "replace"))
     except urllib.error.HTTPError:
         return {}
-    except OSError as e:
+    except (OSError, http.client.HTTPException) as e:
         raise EngineError(f"the engine does not answer at {url}: {e}; see its log") from e
 
 

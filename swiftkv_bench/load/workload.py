@@ -78,7 +78,7 @@ def build(
     """
     if point.prompts is not None:
         outputs = lengths(point.output_len, n, rng)
-        texts = _read_prompts(Path(point.prompts), n)
+        texts = read_prompts(Path(point.prompts), n)
         return [_text_prompt(text, int(m), tokenise) for text, m in zip(texts, outputs, strict=True)]
     if point.arrivals.process == "trace" and point.arrivals.trace is not None:
         trace = read_trace(Path(point.arrivals.trace))
@@ -129,9 +129,14 @@ def _text_prompt(text: str, output_tokens: int, tokenise: Tokenise | None) -> Pr
     return Prompt(np.array(tokenise(text), dtype=np.uint32), output_tokens)
 
 
-def _read_prompts(path: Path, n: int) -> list[str]:
+def read_prompts(path: Path, n: int) -> list[str]:
+    """The first `n` prompts of a JSONL file. Lines end at line feeds alone: a prompt may hold other separators.
+
+    Raises:
+        InputError: the file cannot be read, has fewer, or a line is no prompt; the message names it.
+    """
     try:
-        lines = [(i, line) for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
+        lines = [(i, line) for i, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1) if line.strip()]
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the prompts {path}: {e}; give a JSONL file with `prompt` on each line") from e
     if len(lines) < n:

@@ -23,3 +23,10 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_says_what_the_program_does() -> None:
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert "Proves or refutes SwiftKV" in done.stdout
+
+
+def test_a_defect_keeps_its_traceback_and_is_no_failed_check() -> None:
+    code = "from swiftkv_bench import cli; cli.app.command('broken')(lambda: 1 / 0); cli.main()"
+    done = subprocess.run([sys.executable, "-c", code, "broken"], capture_output=True, text=True, check=False)
+    assert done.returncode == 70
+    assert "ZeroDivisionError" in done.stderr

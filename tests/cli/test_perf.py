@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from swiftkv_bench.cli import app
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import EngineError, InputError
 from swiftkv_bench.store import open_run
 from tests.test_load_runs import profile_file
 
@@ -86,6 +86,29 @@ def test_a_killed_sweep_goes_on_with_the_same_command_and_repeats_nothing(tmp_pa
         (["--trace", "absent.jsonl"], "--trace absent.jsonl is not there"),
         (["--prompts", "absent.jsonl"], "--prompts absent.jsonl is not there"),
         (["--suite", "figure5"], "--suite figure5 is unknown"),
+        (["--trace", "oops.jsonl"], "oops.jsonl:1 is no request"),
+        (
+            ["--trace", "long.jsonl", "--requests", "1"],
+            "has a request of 9,003 tokens, above",
+        ),
+        (["--trace", "long.jsonl", "--requests", "2"], "the trace has 1 requests, 2 are asked for"),
+        (["--prompts", "oops.jsonl", "--rate", "inf", "--requests", "1"], "oops.jsonl:1 is no prompt"),
+        (["--tokenizer", "/absent"], "there is no /absent/tokenizer.json; name a folder"),
+        (
+            ["--baseline-url", "127.0.0.1:80", "--tokenizer", "t"],
+            "--baseline-url '127.0.0.1:80' is no address",
+        ),
+        (["--swiftkv-url", "http://[::1", "--tokenizer", "t"], "--swiftkv-url 'http://[::1' is no address"),
+        (["--burstiness", "nan"], "--burstiness nan is not above 0"),
+        (["--burstiness", "inf"], "--burstiness inf is not above 0 and finite"),
+        (["--rate", "1e308"], "--rate 1e+308 is outside 0.0001 to 100,000 requests/s"),
+        (["--rate", "1e-300"], "--rate 1e-300 is outside"),
+        (["--rate", "5", "--duration", "inf"], "--duration inf is no time"),
+        (["--rate", "5", "--duration", "1e9"], "a point of 5,000,000,000 requests with 1 before them is above"),
+        (["--warmup", "10000000000"], "10,000,000,000 before them is above the 10,000,000"),
+        (["--workers", "500", "--requests", "3"], "--workers 500 is above the 3 requests of a point"),
+        (["--input-len", "lognormal:mean=20,sigma=0.5,low=50,high=10"], "is no length in tokens"),
+        (["--input-len", "lognormal:mean=20,sigma=1e9"], "is no length in tokens"),
         (["--workers", "3", "--concurrency", "2"], "--workers 3 is above the concurrency of 2"),
         (["--profile", "absent"], "--profile absent is unknown"),
     ],
@@ -94,9 +117,30 @@ def test_input_that_cannot_be_used_is_one_sentence(
     arguments: list[str], said: str, profile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "oops.jsonl").write_text("{oops\n")
+    (tmp_path / "long.jsonl").write_text('{"timestamp": 0, "input_length": 9000, "output_length": 3}\n')
     chosen = arguments if "--profile" in arguments else ["--profile", str(profile), *arguments]
     found = CliRunner().invoke(app, ["perf", "--out", "run", *chosen]).exception
     assert isinstance(found, InputError)
     assert said in str(found)
     assert "\n" not in str(found)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_budget_without_time_for_a_pair_measures_nothing_and_says_so(profile: Path, tmp_path: Path) -> None:
+    command = ["perf", "--profile", str(profile), "--out", str(tmp_path / "run"), "--no-self-test"]
+    found = CliRunner().invoke(app, [*command, "--budget", "1ms"]).exception
+    assert isinstance(found, InputError)
+    assert str(found).startswith("--budget 0.001s has no time for one pair of trials and nothing was measured")
+
+
+def test_a_run_in_which_every_trial_fails_ends_with_3_and_a_report(profile: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = ["perf", "--profile", str(profile), "--out", str(run), "--no-self-test", "--input-len", "50"]
+    command += ["--output-len", "2", "--rate", "50", "--requests", "3", "--repeats", "1", "--warmup", "0"]
+    found = CliRunner().invoke(app, [*command, "--engine-arg", "fault=eof"]).exception
+    assert isinstance(found, EngineError)
+    assert found.exit_code == 3
+    assert str(found).startswith("all 1 trials on baseline failed; the first: no request succeeded; the first error: ")
+    assert open_run(run).manifest.status_reason == "2 trials failed"
+    assert "trial-incomplete" in (run / "report" / "summary.json").read_text()

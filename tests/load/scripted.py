@@ -119,7 +119,8 @@ def _read_request(connection: socket.socket) -> bytes:
             return b""
         data += got
     head = data[: data.index(b"\r\n\r\n") + 4]
-    length = next(int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    lengths = (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    length = next(lengths, 0)
     while len(data) < len(head) + length:
         data += connection.recv(65536)
     return data

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.load.workload import Prompt, Vocabulary, build, lengths
+from swiftkv_bench.load.workload import Prompt, Vocabulary, build, lengths, read_prompts
 from swiftkv_bench.schema.perf import Arrivals, Length, Point
 
 VOCABULARY = Vocabulary(((3, 100), (110, 1000)))
@@ -111,6 +111,13 @@ def test_an_empty_range_of_lengths_is_an_error() -> None:
 def test_lengths_of_prompts_follow_their_distribution() -> None:
     found = prompts(point(Length(distribution="uniform", mean=6, low=5, high=7), Length(mean=2)), 300)
     assert {prompt.tokens for prompt in found} == {5, 6, 7}
+
+
+def test_a_prompt_may_hold_any_separator_but_a_line_feed(tmp_path: Path) -> None:
+    texts = ["one\u2028two", "three\x85four\x0b", "five"]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in texts))
+    assert read_prompts(path, 3) == texts
 
 
 def test_a_trace_gives_both_lengths(tmp_path: Path) -> None:

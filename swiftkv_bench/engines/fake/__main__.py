@@ -95,8 +95,8 @@ def _options(given: argparse.Namespace) -> Options:
     if given.vocab < 27:
         raise InputError(f"--vocab {given.vocab} is too small; the language has 26 letters, give at least 27")
     for name in ("ttft", "ttft_per_token", "itl"):
-        if getattr(given, name) < 0:
-            raise InputError(f"--{name.replace('_', '-')} {getattr(given, name)} is negative; give seconds from 0 on")
+        if not 0 <= getattr(given, name) < float("inf"):
+            raise InputError(f"--{name.replace('_', '-')} {getattr(given, name)} is no time; give seconds from 0 on")
     return Options(
         model=given.model,
         max_model_len=given.max_model_len,

@@ -38,6 +38,9 @@ def scored_tokens(vocabulary: int) -> int:
     return SCORED_LOGITS // vocabulary
 
 
+_SERVER = "name an OpenAI-compatible server"
+
+
 @dataclass(frozen=True)
 class Answer:
     """Greedy tokens as the server names them, the log-probability of each, and the best alternatives'."""
@@ -140,8 +143,27 @@ class Asking:
         """The same in one request, so that they share batches: short ones decode while long ones are computed."""
         return self._ask(list(prompts), salt, OUTPUT_TOKENS, full)
 
-    def complete(self, body: dict[str, Any], salt: str) -> Any:
-        """The server's answer to a completion request."""
+    def complete(self, body: dict[str, Any], salt: str) -> list[dict[str, Any]]:
+        """The choices of the server's answer to a completion request, in order; one a prompt.
+
+        Raises:
+            EngineError: the engine refuses, cannot be reached, or answers something else.
+        """
+        prompt = body["prompt"]
+        prompts = len(prompt) if prompt and isinstance(prompt[0], list) else 1
+        answer = self._post(body, salt)
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
+            raise EngineError(
+                f"{self.client.base_url}/v1/completions answered no choices: {str(answer)[:80]}; {_SERVER}"
+            )
+        if len(choices) != prompts:
+            raise EngineError(
+                f"{self.client.base_url}/v1/completions answered {len(choices)} choices to {prompts} prompts; {_SERVER}"
+            )
+        return sorted(choices, key=_index)
+
+    def _post(self, body: dict[str, Any], salt: str) -> Any:
         body = {"model": self.info.served_model, "temperature": 0.0, "ignore_eos": True, **body}
         if self._takes_salts:
             try:
@@ -158,8 +180,12 @@ class Asking:
         }  # fmt: skip
         if full:
             body["vllm_xargs"] = {"swiftkv_full": 1}
-        choices = sorted(self.complete(body, salt)["choices"], key=lambda choice: choice.get("index", 0))
-        return [_answer(choice) for choice in choices]
+        return [_answer(choice) for choice in self.complete(body, salt)]
+
+
+def _index(choice: dict[str, Any]) -> int:
+    index = choice.get("index", 0)
+    return index if isinstance(index, int) else 0
 
 
 def _answer(choice: dict[str, Any]) -> Answer:
@@ -168,15 +194,15 @@ def _answer(choice: dict[str, Any]) -> Answer:
     Raises:
         EngineError: the choice is not that of a completion.
     """
-    logprobs = choice.get("logprobs") or {}
     try:
+        logprobs = choice.get("logprobs") or {}
         if not logprobs.get("tokens"):
             return Answer((str(choice["text"]),), (), ())
         values = tuple(float("nan") if v is None else float(v) for v in logprobs["token_logprobs"])
         tops = tuple({str(k): float(v) for k, v in (top or {}).items()} for top in logprobs.get("top_logprobs") or ())
         return Answer(tuple(str(token) for token in logprobs["tokens"]), values, tops)
-    except (KeyError, TypeError, ValueError) as e:
-        raise EngineError(f"the answer to a completion request has an unknown form ({e!r})") from e
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise EngineError(f"the answer to a completion request has an unknown form ({e!r}); {_SERVER}") from e
 
 
 def gap(first: Sequence[Answer], second: Sequence[Answer]) -> Gap:

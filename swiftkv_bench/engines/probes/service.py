@@ -94,12 +94,12 @@ def honest_prompt_logprobs(asking: Asking) -> Probe:
         token = name.removeprefix("token_id:")
         try:
             body = {"prompt": [*prompt, int(token)], "max_tokens": 1, "prompt_logprobs": 0}
-            found = asking.complete(body, "honest")["choices"][0].get("prompt_logprobs")
+            found = asking.complete(body, "honest")[0].get("prompt_logprobs")
         except RefusedError as e:
             # An engine that refuses says nothing wrong; one that breaks may not be able to write its numbers.
             status: Status = "not run" if e.status < 500 else "fail"
             return Probe(**probe, status=status, detail=f"prompt logprobs are not answered: {e}")
-        if not found or not found[-1] or token not in found[-1]:
+        if not isinstance(found, list) or not found or not isinstance(found[-1], dict) or token not in found[-1]:
             return Probe(**probe, status="not run", detail="the server gives no prompt logprobs")
         gaps.append(abs(float(found[-1][token]["logprob"]) - answer.logprobs[0]))
     worst = max(g if g == g else math.inf for g in gaps)

@@ -31,12 +31,12 @@ _ROWS = (("ttft_mean_s", "TTFT, ms"), ("tpot_mean_s", "TPOT, ms"))
 
 
 def latency(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
-    """TTFT on top, TPOT below, a column an input length; None without rates."""
+    """TTFT on top, TPOT below, a column an input length; None without rates or figures at one."""
     lengths = paced_by_length(perf.points)
-    if not lengths:
-        return None
     points = [p for here in lengths.values() for p in here]
     rows = [(key, name) for key, name in _ROWS if any(key in a.estimates for p in points for a in p.arms.values())]
+    if not rows:
+        return None
     with open_canvas(max(4.8, 2.7 * len(lengths) + 0.8), 2.3 * len(rows)) as (canvas, save):
         grid = canvas.subplots(len(rows), len(lengths), squeeze=False, sharex="col")
         for column, here in enumerate(lengths.values()):
