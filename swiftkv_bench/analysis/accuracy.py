@@ -62,7 +62,7 @@ def analyse_accuracy(
     columns = corrected(columns)
     guessing = {f.column for f in findings if f.code == "chance-level"}
     macro = _macro(columns, plan, published.get(MACRO), guessing)
-    findings += _present(_unjudged_average(macro))
+    findings += [*_present(_unjudged_average(macro)), *_present(_noisy_average(macro, plan))]
     shown, total, flips = _shown(plan, answers, items)
     analysis = AccuracyAnalysis(
         run_id=manifest.run_id,
@@ -147,9 +147,18 @@ def _macro(
                 verdict = non_inferiority(claimed, plan.macro_margin, missing=missing)
             means = np.mean([one.means for one in found], axis=0).tolist()
             comparisons[kind] = Comparison(kind, (means[0], means[1]), delta, verdict, missing=missing)
-    comparisons = withheld(comparisons, guessing=any(c.column.name in guessing for c in whole), noise=None)
+    noise = comparisons["noise"].delta if "noise" in comparisons else None
+    if noise is not None and check_margin("average", noise, plan.macro_margin) is None:
+        noise = None
+    comparisons = withheld(comparisons, guessing=any(c.column.name in guessing for c in whole), noise=noise)
     same = {c.column.name for c in whole if c.published is not None} == {c.column.name for c in columns}
     return Macro(tuple(c.column.name for c in whole), scores, comparisons, published if same else None)
+
+
+def _noisy_average(macro: Macro | None, plan: AccuracyPlan) -> Finding | None:
+    if macro is None or "noise" not in macro.comparisons:
+        return None
+    return check_margin("average", macro.comparisons["noise"].delta, plan.macro_margin)
 
 
 def _unjudged_average(macro: Macro | None) -> Finding | None:

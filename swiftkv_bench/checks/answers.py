@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from swiftkv_bench.checks.finding import Finding, Severity, sentence
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.stats.items import ItemDelta, Score
-from swiftkv_bench.units import percent
+from swiftkv_bench.units import counted, percent
 
 UNPARSED_RISE = 0.01
 """Rise of the share of unparsed answers over the reference arm that is worth a warning."""
@@ -78,6 +78,6 @@ def check_margin(column: str, noise: ItemDelta, margin: float) -> Finding | None
         return None
     text = (
         f"The margin of {margin * 100:.1f} points is below the noise between two runs of the baseline "
-        f"(±{interval.half_width * 100:.1f} points)."
+        f"(±{interval.half_width * 100:.1f} points, {counted(noise.n, 'item')})."
     )
     return Finding("margin-below-noise", "invalid", text, "Use more items or a wider margin.", column=column)

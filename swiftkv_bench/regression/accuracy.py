@@ -129,6 +129,9 @@ def _macro_lines(pair: Pair, columns: list[ColumnPair], plan: AccuracyPlan, poli
 def _average_allowed(line: Line, columns: list[ColumnPair]) -> Line:
     if any(c.looked_share is not None for c in columns):
         return _undecided(line, "a column ended early, on a verdict of its own")
+    open_columns = ", ".join(c.column.title for c in columns if c.withheld is not None)
+    if line.verdict is Verdict.PASS and open_columns:
+        return _undecided(line, f"a column of it can make no claim ({open_columns})")
     cut_short = [c for c in columns if c.cut_short is not None]
     if line.verdict is Verdict.INCONCLUSIVE and cut_short:
         names = ", ".join(c.column.title for c in cut_short)

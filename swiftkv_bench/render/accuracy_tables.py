@@ -32,7 +32,8 @@ def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
         + (", columns ended once decided (bounds count every look)" if accuracy.plan.stop_when_decided else "")
         + ". Brackets: 95 % interval of the paired difference. PASS: the one-sided 95 % bound is above −margin; FAIL: "
         "below it, and still so after Holm's correction over the columns; else INCONCLUSIVE. Decided at n: items that "
-        "would decide if the true difference were the one seen. Flips: right to wrong (lost), wrong to right (gained)."
+        "would decide if the true difference were the one seen; > all: more than the column has. Flips: right to wrong "
+        "(lost), wrong to right (gained)."
         + (
             " Where items have no answer (n of planned), figures are those of the items that both answered, and a "
             "verdict stands only where it would whatever the others had scored."
@@ -52,7 +53,7 @@ def _accuracy_row(c: ColumnResult, with_published: bool) -> tuple[Cell, ...]:
     row.append(Cell(MISSING if n is None else wording.answered(n, None if total is None else total.missing)))
     alone = [None if arm is None or arm.score is None else arm.score.mean for arm in (base, swift)]
     row += [Cell(MISSING if s is None else f"{s * 100:.2f}") for s in (alone if total is None else total.means)]
-    row += _comparison_cells(total, c.column.margin)
+    row += _comparison_cells(total, c.column.margin, c.column.documents)
     if total is None:
         row[-2] = Cell(_absence(c), "quiet")
     if with_published:
@@ -82,7 +83,7 @@ def _macro_row(accuracy: AccuracyAnalysis, macro: Macro, with_published: bool) -
     return tuple(row)
 
 
-def _comparison_cells(total: Comparison | None, margin: float | None) -> list[Cell]:
+def _comparison_cells(total: Comparison | None, margin: float | None, documents: int | None = None) -> list[Cell]:
     if total is None:
         return [Cell(MISSING)] * 7
     d = total.delta
@@ -94,8 +95,15 @@ def _comparison_cells(total: Comparison | None, margin: float | None) -> list[Ce
         Cell(units.p_value(d.mcnemar_p)),
         Cell(MISSING if margin is None else f"{margin * 100:.1f}"),
         verdict_cell(total),
-        Cell(MISSING if needed is None else units.count(needed), "quiet"),
+        Cell(_decided_at(needed, documents), "quiet"),
     ]
+
+
+def _decided_at(needed: int | None, documents: int | None) -> str:
+    """`1.7k`; `> all 1,267` where the column has not as many items."""
+    if needed is None:
+        return MISSING
+    return units.count(needed) if documents is None or needed <= documents else f"> all {documents:,}"
 
 
 def verdict_cell(comparison: Comparison) -> Cell:
@@ -113,7 +121,7 @@ def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
     heads = [Head("Column", align="left")]
     for kind in kinds:
         group = wording.KIND[kind]
-        heads += [Head("points", group), Head("flips", group)]
+        heads += [Head("points", group), Head("lost / gained", group)]
         heads += [Head("verdict", group, "left")] if kind != "noise" else []
     rows = []
     sources = [(c.column.title, c.comparisons) for c in accuracy.columns]
@@ -187,7 +195,7 @@ def statistics_table(accuracy: AccuracyAnalysis) -> TableView | None:
             row += [Cell(MISSING if x is None else f"{x * 100:.2f}") for x in (d.stderr, d.stderr_items)]
             row += [Cell(f"{d.discordance * 100:.1f}"), Cell(units.p_value(found.p_fail_holm))]
             row.append(Cell(MISSING if d.detectable_drop is None else f"{d.detectable_drop * 100:.2f}"))
-            row.append(Cell(MISSING if needed is None else units.count(needed)))
+            row.append(Cell(_decided_at(needed, c.column.documents)))
             rows.append(tuple(row))
     if not rows:
         return None

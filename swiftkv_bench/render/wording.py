@@ -97,10 +97,10 @@ def points_ends(interval: Interval | None) -> str:
 
 
 def flips(delta: ItemDelta) -> str:
-    """`61 lost, 42 gained`; the share of items that differ for a continuous score."""
+    """Lost and gained, `61 / 42`; the share of items that differ for a continuous score."""
     if delta.lost is None or delta.gained is None:
         return f"{units.percent(delta.discordance)} differ"
-    return f"{delta.lost:,} lost, {delta.gained:,} gained"
+    return f"{delta.lost:,} / {delta.gained:,}"
 
 
 def answered(n: int, missing: Missing | None) -> str:

@@ -175,6 +175,21 @@ def test_the_average_counts_what_missing_items_could_lose(tmp_path: Path) -> Non
     assert whole.comparisons["total"].verdict.verdict is Verdict.PASS
 
 
+def test_an_average_within_the_noise_of_two_runs_makes_no_claim(tmp_path: Path) -> None:
+    names = ("arc", "mmlu")
+    items = [one for c in names for arm in ALL[::2] for one in _answers(arm, range(50), c)]
+    items += [one for c in names for one in _answers("baseline", [*range(40), *range(60, 70)], c, repeat=1)]
+    macro = _analysed(tmp_path / "r", items, [_column(name, 0.04) for name in names]).macro
+    assert macro is not None
+    noise, total = macro.comparisons["noise"], macro.comparisons["total"]
+    assert noise.delta.interval is not None
+    assert noise.delta.interval.half_width > 0.01  # the margin of the average
+    assert total.verdict is not None
+    assert total.verdict.low is not None
+    assert total.verdict.low > -0.01
+    assert total.verdict.verdict is Verdict.INCONCLUSIVE
+
+
 def test_columns_that_a_side_did_not_reach_leave_the_whole_open_and_absent_data_do_not(tmp_path: Path) -> None:
     columns = [_column("arc"), _column("mmlu")]
     items = [*_answers("baseline", range(50)), *_answers("swiftkv", range(50))]

@@ -67,6 +67,14 @@ def test_a_column_that_was_cut_short_shows_the_items_that_both_answered(tmp_path
     ]
 
 
+def test_more_items_than_a_column_has_are_not_promised(tmp_path: Path) -> None:
+    plan = AccuracyPlan(suite="paper", suite_hash="h", columns=(ARC,), arms=ARMS, seed=0)
+    run = create_run(tmp_path / "run", manifest("a", RunPlan(accuracy=plan), ARMS))
+    right = [item(arm, "arc", i, 1.0) for arm in ARMS for i in range(40)]  # 106 items without a flip would decide
+    run.items_path.write_text("".join(one.model_dump_json() + "\n" for one in right))
+    assert _rows(accuracy_table(analyse(run).accuracy[0]))[0][-2:] == ["INCONCLUSIVE", "> all 40"]
+
+
 def test_answers_that_are_not_as_wanted_are_counted_for_each_arm(accuracy: AccuracyAnalysis) -> None:
     rows = _rows(answers_table(accuracy))
     assert [row[:3] + row[4:7] for row in rows] == [
