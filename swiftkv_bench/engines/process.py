@@ -224,7 +224,8 @@ def get_json(url: str, api_key: str | None, timeout_s: float = 10.0) -> Any:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return json.load(response)
     except urllib.error.HTTPError as e:
-        reason = " ".join(str(e.reason).split())
+        with e:  # it holds the connection
+            reason = " ".join(str(e.reason).split())
         raise EngineError(f"{url} answered {e.code} {reason}; check the URL and the API key") from e
     except (OSError, ValueError, RecursionError, http.client.HTTPException) as e:
         raise EngineError(f"cannot read {url}: {' '.join(str(e).split())}; is the server running there?") from e

@@ -27,7 +27,8 @@ def read(target: Target) -> dict[str, float]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
             return parse(answer.read().decode("utf-8", "replace"))
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as e:
+        e.close()
         return {}
     except (OSError, http.client.HTTPException) as e:
         raise EngineError(f"the engine does not answer at {url}: {e}; see its log") from e

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -42,10 +43,8 @@ class Answering:
 
     def close(self) -> None:
         """Closes in order (FIN)."""
-        try:
+        with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
         self._connection.close()
 
     def reset(self) -> None:
