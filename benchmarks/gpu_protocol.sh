@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The protocol of docs/results-h100.md at 8B dimensions with random weights, part by part.
+# The protocol of docs/results-h200.md at 8B dimensions with random weights, part by part.
 #
 #   benchmarks/gpu_protocol.sh PART OUT SECONDS
 #

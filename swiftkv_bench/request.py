@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from swiftkv_bench.schema.manifest import RunPlan
 from swiftkv_bench.schema.perf import Arrivals, AutoRates, Length, PerfPlan, PerfSuite
 from swiftkv_bench.schema.yaml_file import read_yaml
 from swiftkv_bench.store import data_dir
+from swiftkv_bench.telemetry.cards import engine_cards, share_a_card
 
 _LEAST_BATCH = 8
 """Requests of the first batch of a search for capacity."""
@@ -76,7 +78,9 @@ class RunRequest:
     @property
     def one_by_one(self) -> bool:
         """Whether engines that are up at once start one after the other."""
-        return must_start_one_by_one(self.engines, shared_accelerator=bool(provenance.accelerators()))
+        cards = [engine_cards({**os.environ, **c.spec.env}, c.spec.args) for c in self.engines]
+        shared = bool(provenance.accelerators()) and share_a_card(cards)
+        return must_start_one_by_one(self.engines, shared_accelerator=shared)
 
 
 def choose_profile(name: str | None) -> tuple[Profile, str]:

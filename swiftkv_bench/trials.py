@@ -12,7 +12,8 @@ from swiftkv_bench.load.target import Target
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.engine import EngineInfo
 from swiftkv_bench.schema.perf import STATUS, PerfPlan, RequestTable, SelfTest, Trial, TrialRecord, TrialStatus
-from swiftkv_bench.telemetry.gpu import Gpus, visible_cards
+from swiftkv_bench.telemetry.cards import engine_cards
+from swiftkv_bench.telemetry.gpu import Gpus
 from swiftkv_bench.telemetry.watch import Watch
 
 
@@ -65,7 +66,10 @@ def measure(trial: Trial, engine: Serving, gpus: Gpus | None, observer: Observer
         MeasureInterruptedError: the user stopped it.
     """
     target = engine.target()
-    watch = Watch(target, engine.session, gpus, visible_cards({**os.environ, **engine.config.spec.env}))
+    spec = engine.config.spec
+    # Where a given server runs is not known: all cards that are busy count.
+    cards = None if spec.kind == "url" else engine_cards({**os.environ, **spec.env}, spec.args)
+    watch = Watch(target, engine.session, gpus, cards)
     try:
         done = run_trial(trial, target, observer, options=Options(workers=workers), window=watch)
     except TrialInterruptedError as e:

@@ -32,7 +32,7 @@ class Machine(Record):
     cpu: str | None = Field(None, description="processor model")
     logical_cpus: int = Field(description="logical processors this process may use")
     memory_bytes: int | None = Field(None, description="main memory")
-    accelerators: tuple[Accelerator, ...] = Field((), description="GPUs, in index order")
+    accelerators: tuple[Accelerator, ...] = Field((), description="GPUs that the run could see, in index order")
 
 
 Status = Literal["pass", "fail", "not run"]

@@ -6,7 +6,7 @@ whose power is integrated.
 
 import subprocess
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
@@ -15,12 +15,13 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from swiftkv_bench.schema.telemetry import GpuTelemetry
+from swiftkv_bench.telemetry.cards import is_one_of
 
 SAMPLE_S = 0.1
 LEAST_SAMPLES = 3
 """Fewer power samples than this make no integral."""
 _SMI = (
-    "nvidia-smi", "--query-gpu=index,name,power.draw,utilization.gpu,memory.used,clocks.sm,temperature.gpu",
+    "nvidia-smi", "--query-gpu=index,uuid,name,power.draw,utilization.gpu,memory.used,clocks.sm,temperature.gpu",
     "--format=csv,noheader,nounits", "-lms", "200",
 )  # fmt: skip
 _MIB, _MHZ = 2**20, 1e6
@@ -40,6 +41,7 @@ class Reading:
     temperature_c: float | None = None
     energy_j: float | None = None
     """The card's counter since its driver was loaded."""
+    uuid: str | None = None
 
 
 class Source(Protocol):
@@ -69,16 +71,16 @@ class Gpus:
         self._source.close()
         self._thread.join(timeout=5)
 
-    def between(self, start_s: float, end_s: float, cards: Collection[int] | None = None) -> tuple[GpuTelemetry, ...]:
+    def between(self, start_s: float, end_s: float, cards: tuple[str, ...] | None = None) -> tuple[GpuTelemetry, ...]:
         """The cards over a stretch of time on the `perf_counter` axis; drops what is older than its start.
 
         Args:
-            cards: indices of those asked for; None asks for all.
+            cards: those asked for, see `cards`; None asks for all.
         """
         with self._lock:
             self._readings = [r for r in self._readings if r.at_s >= start_s - 2.0]
             readings = list(self._readings)
-        seen = sorted({r.index for r in readings if cards is None or r.index in cards})
+        seen = sorted({r.index for r in readings if is_one_of(cards, r.index, r.uuid)})
         found = (_summary([r for r in readings if r.index == card], start_s, end_s) for card in seen)
         return tuple(one for one in found if one is not None)
 
@@ -138,12 +140,6 @@ def _integral(inside: Sequence[Reading], start_s: float, end_s: float) -> float 
     return float(np.trapezoid(watts, at))
 
 
-def visible_cards(env: Mapping[str, str]) -> tuple[int, ...] | None:
-    """Indices of the cards that an engine with this environment uses; None when it does not say, or not by index."""
-    words = [word.strip() for word in env.get("CUDA_VISIBLE_DEVICES", "").split(",")]
-    return tuple(map(int, words)) if all(word.isdigit() for word in words) else None
-
-
 def open_gpus() -> Gpus | None:
     """The machine's GPUs, not yet sampled; None when there is nothing to read them with."""
     source = nvml_source() or smi_source()
@@ -180,20 +176,22 @@ class NvmlSource:
         self._closed = threading.Event()
         nvml.nvmlInit()
         handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-        self.cards = [(handle, _text(nvml.nvmlDeviceGetName(handle))) for handle in handles]
+        self.cards = [
+            (handle, _text(nvml.nvmlDeviceGetName(handle)), _text(nvml.nvmlDeviceGetUUID(handle))) for handle in handles
+        ]
 
     def read(self) -> Sequence[Reading]:
         """All cards, after a pause."""
         if self._closed.wait(self._every_s):
             self._nvml.nvmlShutdown()
             return ()
-        return [self._card(index, handle, name) for index, (handle, name) in enumerate(self.cards)]
+        return [self._card(index, *card) for index, card in enumerate(self.cards)]
 
     def close(self) -> None:
         """The next `read` ends it."""
         self._closed.set()
 
-    def _card(self, index: int, handle: Any, name: str) -> Reading:
+    def _card(self, index: int, handle: Any, name: str, uuid: str) -> Reading:
         nvml, at_s = self._nvml, perf_counter()
         return Reading(
             at_s,
@@ -205,6 +203,7 @@ class NvmlSource:
             sm_clock_hz=self._ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM) * _MHZ),
             temperature_c=self._ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
             energy_j=self._ask(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3),
+            uuid=uuid,
         )
 
     def _ask(self, question: Callable[[], float]) -> float | None:
@@ -244,15 +243,16 @@ class SmiSource:
 
 
 def parse_smi(line: str, at_s: float) -> Reading | None:
-    """One line of nvidia-smi's CSV: index, name, W, %, MiB, MHz, °C; None for any other line."""
+    """One line of nvidia-smi's CSV: index, UUID, name, W, %, MiB, MHz, °C; None for any other line."""
     cells = [cell.strip() for cell in line.split(",")]
-    if len(cells) != 7 or not cells[0].isdigit():
+    if len(cells) != 8 or not cells[0].isdigit():
         return None
-    power, use, memory, clock, heat = (_number(cell) for cell in cells[2:])
+    power, use, memory, clock, heat = (_number(cell) for cell in cells[3:])
     return Reading(
         at_s,
         int(cells[0]),
-        cells[1],
+        cells[2],
+        uuid=cells[1],
         power_w=power,
         utilization=None if use is None else use / 100,
         memory_bytes=None if memory is None else memory * _MIB,

@@ -1,7 +1,6 @@
 """Watches one trial: the server's counters at its edges, and its gauges, the engine and the GPUs in between."""
 
 import threading
-from collections.abc import Collection
 from time import perf_counter
 
 from swiftkv_bench.errors import EngineError
@@ -20,12 +19,12 @@ class Watch:
     """Of a trial on one server; the driver calls it at the edges of the measurement."""
 
     def __init__(
-        self, target: Target, session: int | None, gpus: Gpus | None, cards: Collection[int] | None = None
+        self, target: Target, session: int | None, gpus: Gpus | None, cards: tuple[str, ...] | None = None
     ) -> None:
         """
         Args:
             session: session id of the engine's processes; None when it is not ours.
-            cards: indices of the GPUs that the engine uses; None for all.
+            cards: GPUs that the engine uses, as `cards` names them; None for all.
         """
         self.before: dict[str, float] = {}
         self.after: dict[str, float] = {}

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from swiftkv_bench.telemetry.gpu import Gpus, NvmlSource, Reading, SmiSource, parse_smi, visible_cards
+from swiftkv_bench.telemetry.gpu import Gpus, NvmlSource, Reading, SmiSource, parse_smi
 
-LINE = "0, NVIDIA H100 80GB HBM3, 512.25, 97, 70123, 1980, 61\n"
+LINE = "0, GPU-5a1e, NVIDIA H100 80GB HBM3, 512.25, 97, 70123, 1980, 61\n"
 
 
 class _Recorded:
@@ -72,27 +72,21 @@ def test_a_stretch_without_samples_says_nothing() -> None:
 def test_cards_are_kept_apart() -> None:
     readings = [Reading(float(i), card, "H100", 100.0 * (card + 1)) for i in range(4) for card in (0, 1)]
     assert [c.energy_j for c in _gpus(readings).between(0.0, 3.0)] == [300.0, 600.0]
-    assert [c.energy_j for c in _gpus(readings).between(0.0, 3.0, (1,))] == [600.0]
-
-
-def test_an_engine_uses_the_cards_it_is_shown() -> None:
-    assert visible_cards({"CUDA_VISIBLE_DEVICES": "1, 3"}) == (1, 3)
-    assert visible_cards({}) is None
-    assert visible_cards({"CUDA_VISIBLE_DEVICES": "GPU-5a1e"}) is None
+    assert [c.energy_j for c in _gpus(readings).between(0.0, 3.0, ("1",))] == [600.0]
 
 
 def test_a_line_of_nvidia_smi() -> None:
     assert parse_smi(LINE, 3.0) == Reading(
-        3.0, 0, "NVIDIA H100 80GB HBM3", 512.25, 0.97, 70123 * 2**20, 1980e6, 61.0, None
+        3.0, 0, "NVIDIA H100 80GB HBM3", 512.25, 0.97, 70123 * 2**20, 1980e6, 61.0, None, "GPU-5a1e"
     )
 
 
 def test_what_a_card_does_not_tell_is_none() -> None:
-    found = parse_smi("1, Tesla T4, [N/A], 5, [Not Supported], 585, 40\n", 0.0)
-    assert found == Reading(0.0, 1, "Tesla T4", None, 0.05, None, 585e6, 40.0, None)
+    found = parse_smi("1, GPU-77, Tesla T4, [N/A], 5, [Not Supported], 585, 40\n", 0.0)
+    assert found == Reading(0.0, 1, "Tesla T4", None, 0.05, None, 585e6, 40.0, None, "GPU-77")
 
 
-@pytest.mark.parametrize("line", ["", "No devices were found\n", "x, y, 1, 2, 3, 4, 5\n"])
+@pytest.mark.parametrize("line", ["", "No devices were found\n", "x, y, z, 1, 2, 3, 4, 5\n"])
 def test_other_lines_are_passed_over(line: str) -> None:
     assert parse_smi(line, 0.0) is None
 
@@ -118,13 +112,14 @@ def test_nvml_units_are_converted_and_refusals_are_none() -> None:
         NVMLError=_NvmlError, NVML_CLOCK_SM=1, NVML_TEMPERATURE_GPU=0,
         nvmlInit=lambda: None, nvmlShutdown=lambda: None, nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda i: i, nvmlDeviceGetName=lambda _: b"NVIDIA H200",
+        nvmlDeviceGetUUID=lambda _: "GPU-5a1e",
         nvmlDeviceGetPowerUsage=lambda _: 350_500, nvmlDeviceGetUtilizationRates=lambda _: SimpleNamespace(gpu=80),
         nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(used=2**30), nvmlDeviceGetClockInfo=lambda _, __: 1980,
         nvmlDeviceGetTemperature=lambda _, __: 55, nvmlDeviceGetTotalEnergyConsumption=_refuse,
     )  # fmt: skip
     source = NvmlSource(nvml, every_s=0.001)
     (card,) = source.read()
-    expected = Reading(card.at_s, 0, "NVIDIA H200", 350.5, 0.8, float(2**30), 1980e6, 55.0, None)
+    expected = Reading(card.at_s, 0, "NVIDIA H200", 350.5, 0.8, float(2**30), 1980e6, 55.0, None, "GPU-5a1e")
     assert card == expected
     source.close()
     assert source.read() == ()
