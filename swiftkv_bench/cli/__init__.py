@@ -4,6 +4,7 @@ Standard output holds what was asked for, everything else goes to standard error
 become one sentence and an exit code; anything else keeps its traceback and exits 70.
 """
 
+import io
 import signal
 import sys
 import traceback
@@ -69,6 +70,9 @@ app.command("distill")(distill)
 def main() -> None:
     """Entry point of the `swiftkv-bench` script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal without a sign for × shows a question mark; a run of hours must not end in an error for it.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app(standalone_mode=True)
     except SwiftKVBenchError as e:

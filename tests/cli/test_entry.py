@@ -1,5 +1,6 @@
 """The command's own options."""
 
+import os
 import subprocess
 import sys
 
@@ -30,3 +31,10 @@ def test_a_defect_keeps_its_traceback_and_is_no_failed_check() -> None:
     done = subprocess.run([sys.executable, "-c", code, "broken"], capture_output=True, text=True, check=False)
     assert done.returncode == 70
     assert "ZeroDivisionError" in done.stderr
+
+
+def test_a_sign_that_the_terminal_lacks_is_a_question_mark() -> None:
+    code = "from swiftkv_bench import cli; cli.app.command('sign')(lambda: print('2 \\u00d7 \\udcff')); cli.main()"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code, "sign"], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout) == (0, b"2 ? ?\n"), done.stderr
