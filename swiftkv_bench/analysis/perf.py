@@ -41,7 +41,7 @@ def analyse_perf(
             _keep_valid(list(measured.values()))
             arms = {arm: point_arm(arm, cell, objective) for arm, cell in measured.items()}
             results.append(_point_result(point, arms, cells, bounds))
-            findings += _point_findings(point_id, arms)
+            findings += _point_findings(point, arms)
     analysis = PerfAnalysis(
         run_id=manifest.run_id,
         suite=plan.suite,
@@ -134,12 +134,16 @@ def _gain(key: str, reference: Cell, candidate: Cell) -> Gain | None:
     return Gain(found.ratio, found.interval(), found.n, found.p_equal, found.method, by_repeat)
 
 
-def _point_findings(point_id: str, arms: Mapping[Arm, PointArm]) -> list[Finding]:
-    found: list[Finding | None] = [check_samples(min(a.ok for a in arms.values()), point_id)]
+def _point_findings(point: Point, arms: Mapping[Arm, PointArm]) -> list[Finding]:
+    found: list[Finding | None] = [check_samples(min(a.ok for a in arms.values()), point.point_id)]
+    random = point.arrivals.process in ("poisson", "gamma")
+    # Below capacity the throughput of random arrivals is what they happened to bring.
+    keys = ("ttft_mean_s",) if random else ("ttft_mean_s", "output_throughput")
     for arm, measured in arms.items():
-        for key in ("ttft_mean_s", "output_throughput"):
+        for key in keys:
             trials = measured.estimates[key].trials if key in measured.estimates else ()
-            found.append(check_spread(METRICS[key].title, [t for t in trials if t is not None], point_id, arm))
+            values = [t for t in trials if t is not None]
+            found.append(check_spread(METRICS[key].title, values, point.point_id, arm, own_arrivals=random))
     return [f for f in found if f is not None]
 
 

@@ -278,7 +278,8 @@ def _preempted(server: ServerMetrics) -> Finding | None:
         "preempted",
         "warning",
         f"The engine preempted {server.preemptions:,} requests: its key-value cache was full.",
-        "Raise gpu-memory-utilization, or lower max-num-seqs or the rate, unless that is what you measure.",
+        "Raise gpu-memory-utilization, or kv-cache-memory-bytes where that is set, or lower max-num-seqs or the rate, "
+        "unless that is what you measure.",
     )
 
 
@@ -299,8 +300,14 @@ def check_self_test(found: SelfTest | None) -> Finding | None:
     return Finding("self-test", "warning", text, step)
 
 
-def check_spread(name: str, values: Sequence[float], point: str, arm: Arm) -> Finding | None:
-    """Do trials of one arm at one point agree? A finding when (max − min)/mean of `name` exceeds `DRIFT`."""
+def check_spread(
+    name: str, values: Sequence[float], point: str, arm: Arm, *, own_arrivals: bool = False
+) -> Finding | None:
+    """Do trials of one arm at one point agree? A finding when (max − min)/mean of `name` exceeds `DRIFT`.
+
+    Args:
+        own_arrivals: every repeat has arrivals of its own, which move the figure too.
+    """
     if len(values) < 2 or min(values) <= 0:
         return None
     mean = math.fsum(values) / len(values)
@@ -309,6 +316,8 @@ def check_spread(name: str, values: Sequence[float], point: str, arm: Arm) -> Fi
         return None
     text = f"{name} differs by {percent(spread, 0)} between {len(values)} trials of the same arm."
     step = "Add repeats, and look for another load, changing clocks or a hot machine."
+    if own_arrivals:
+        step = "Each repeat has other arrivals: lengthen it (--requests or --duration), or add repeats."
     return Finding("drift", "warning", text, step, point=point, arm=arm, trials=len(values))
 
 

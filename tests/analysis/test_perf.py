@@ -227,3 +227,16 @@ def test_energy_per_token_counts_the_tokens_that_the_server_counted(tmp_path: Pa
     machine = p.arms["swiftkv"].machine
     assert machine is not None
     assert (machine.engine_cpus, machine.gpu_utilization) == (1.5, 0.25)
+
+
+def test_the_throughput_of_random_arrivals_is_theirs_and_no_drift_but_ttft_that_differs_is(tmp_path: Path) -> None:
+    # Windows of the same 40 requests that differ by half: below capacity, throughput differs by as much.
+    unequal = [table(_schedule(k) * (1 + 0.25 * k), np.full(40, 0.2)) for k in range(3)]
+    _, _, findings = _analysed(_run(tmp_path / "r", {"baseline": unequal, "swiftkv": _tables([0.1, 0.1, 0.2])}))
+    drift = [f for f in findings if f.code == "drift"]
+    assert [(f.arm, f.message) for f in drift] == [
+        ("swiftkv", "TTFT mean differs by 75 % between 3 trials of the same arm.")
+    ]
+    assert (
+        drift[0].next_step == "Each repeat has other arrivals: lengthen it (--requests or --duration), or add repeats."
+    )
