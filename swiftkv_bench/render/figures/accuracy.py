@@ -26,8 +26,8 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
         draw_forest(canvas, shown, "SwiftKV − baseline, percentage points", "−margin")
         return save(
             "accuracy_difference", formats, "Difference in score, with the margin each column allows",
-            "Thick bar: 90 % interval, which decides (its ends are the one-sided 95 % bounds, whatever items without an "
-            "answer had scored). Thin: 95 % interval of the items that both answered. "
+            "Thick bar: 90 % interval, which decides (its ends are the one-sided 95 % bounds, whatever items without "
+            "an answer had scored). Thin: 95 % interval of the items that both answered. "
             "PASS: the thick bar lies right of −margin. FAIL: left of it. INCONCLUSIVE: it spans it, or a check "
             "forbids a claim.",
             "; ".join(f"{name} {wording.points_interval(c.delta.delta, c.delta.interval)}" for name, c, _ in rows),
