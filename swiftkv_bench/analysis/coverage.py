@@ -26,12 +26,17 @@ class Coverage:
 def coverage(
     column: Column, side: tuple[Arm, int], answered: int, manifest: Manifest, statuses: Sequence[ColumnStatus]
 ) -> Coverage:
-    """By the recorded state; a column without one is whole in a run that ended well, and cut short in any other."""
+    """By the recorded state; a column without one is whole in a run that ended well, and cut short in any other.
+
+    A column that is not run any more, because a probe failed when the run was resumed, keeps the answers it had.
+    """
     plan = manifest.plan.accuracy
     planned = answered if plan is None else plan.planned(column)
     state = next((s for s in statuses if (s.arm, s.repeat, s.column) == (*side, column.name)), None)
+    if state is not None and state.status in ("complete", "ended early"):
+        return Coverage(state.status, state.reason, answered)
     if state is not None:
-        return Coverage(state.status, state.reason, planned if state.status == "incomplete" else answered)
+        return Coverage("incomplete" if answered else state.status, state.reason, planned)
     if not answered:
         return Coverage("not run", "nothing was recorded", planned)
     if manifest.status == "complete":

@@ -201,6 +201,14 @@ def test_columns_that_a_side_did_not_reach_leave_the_whole_open_and_absent_data_
     assert _analysed(tmp_path / "two", items, columns, states=states).verdicts == {"total": Verdict.PASS}
 
 
+def test_answers_from_before_a_failed_probe_are_a_column_cut_short(tmp_path: Path) -> None:
+    items = [*_answers("baseline", []), *_answers("swiftkv", [], n=N // 2)]
+    state = ColumnStatus(arm="swiftkv", column="arc", status="not run", reason="probe `right answers` failed")
+    part = _analysed(tmp_path / "r", items, [_column()], states=[state])
+    assert part.columns[0].arms["swiftkv"].status == "incomplete"
+    assert _verdict(part, "total") is Verdict.INCONCLUSIVE
+
+
 def test_a_column_of_a_run_that_was_killed_is_not_complete(tmp_path: Path) -> None:
     items = [*_answers("baseline", []), *_answers("swiftkv", [], n=N // 2)]
     part = _analysed(tmp_path / "r", items, [_column()], status="running")
