@@ -1,9 +1,10 @@
 """Keeps a server from outliving the harness.
 
 `python guard.py COMMAND...` runs the command in this process's own session. Standard input is a pipe from
-the harness: when it closes, because the harness asked or because it was killed, the whole process group
-is ended, first with SIGTERM, after a grace period with SIGKILL. Standard library only, so that any
-interpreter can run it by path.
+the harness: when it closes, because the harness asked or because it was killed, the whole session is ended,
+groups that a child made for itself among it: first with SIGTERM, after a grace period with SIGKILL. It returns
+when nothing of the session is left, since memory of a GPU is free only then. Standard library only, so that
+any interpreter can run it by path.
 """
 
 import os
@@ -14,11 +15,15 @@ import sys
 import time
 
 GRACE_S = 15.0
+KILL_S = 15.0
+"""A killed process may take so long to give back the memory of a GPU."""
 POLL_S = 0.1
 
 
 def main(command: list[str]) -> int:
     """Exit code of the command, or 128 + signal number."""
+    if os.getsid(0) != os.getpid():
+        os.setsid()  # what is ended must not be the session of whoever called
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     try:
@@ -30,7 +35,7 @@ def main(command: list[str]) -> int:
         readable, _, _ = select.select([0], [], [], POLL_S)
         if readable and os.read(0, 4096) == b"":
             break
-    code = _end_group(child)
+    code = _end_session(child)
     return code if code >= 0 else 128 - code
 
 
@@ -39,18 +44,25 @@ def _default_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _end_group(child: "subprocess.Popen[bytes]") -> int:
+def _end_session(child: "subprocess.Popen[bytes]") -> int:
     deadline = time.monotonic() + GRACE_S
-    os.killpg(0, signal.SIGTERM)
+    _signal_others(signal.SIGTERM)
     while time.monotonic() < deadline and (child.poll() is None or _others_alive()):
         time.sleep(POLL_S)
     if child.poll() is None or _others_alive():
-        for pid in _others():
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        _signal_others(signal.SIGKILL)
+        deadline = time.monotonic() + KILL_S
+        while time.monotonic() < deadline and (child.poll() is None or _others_alive()):
+            time.sleep(POLL_S)
     return child.wait()
+
+
+def _signal_others(number: int) -> None:
+    for pid in _others():
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
 
 
 def _others_alive() -> bool:
@@ -58,18 +70,18 @@ def _others_alive() -> bool:
 
 
 def _others() -> list[int]:
-    """Live members of this process group besides this process (zombies do not count)."""
-    group = os.getpgrp()
+    """Live members of this session besides this process (zombies do not count)."""
+    ours = os.getsid(0)
     found = []
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             with open(f"/proc/{entry.name}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-                state, _, pgrp = file.read().rpartition(")")[2].split()[:3]
+                state, _, _, session = file.read().rpartition(")")[2].split()[:4]
         except OSError:
             continue
-        if int(pgrp) == group and state != "Z":
+        if int(session) == ours and state != "Z":
             found.append(int(entry.name))
     return found
 

@@ -1,4 +1,4 @@
-"""Owns one server process: start, readiness, log, crash, and the end of its whole process group."""
+"""Owns one server process: start, readiness, log, crash, and the end of its whole session."""
 
 import http.client
 import json
@@ -23,7 +23,7 @@ from swiftkv_bench.store import write_atomic
 
 HOST = "127.0.0.1"
 POLL_S = 0.2
-END_S = guard.GRACE_S + 5
+END_S = guard.GRACE_S + guard.KILL_S + 5
 """A server that does not answer may take so long until its processes have ended."""
 
 
@@ -155,7 +155,7 @@ class ServerProcess:
         return None
 
     def stop(self) -> None:
-        """Ends the whole process group and removes secrets from the log."""
+        """Ends the whole session and removes secrets from the log."""
         if self._process is None:
             return
         process, self._process = self._process, None

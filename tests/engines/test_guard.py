@@ -6,12 +6,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from swiftkv_bench.engines import guard
 
 STUBBORN_TREE = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+group = 0 if sys.argv[2] == "own" else None
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], process_group=group)
 open(sys.argv[1], "w").write(f"{os.getpid()} {child.pid}")
 time.sleep(600)
 """
@@ -47,9 +50,10 @@ def test_a_command_that_is_not_there_is_said() -> None:
     assert b"cannot start /nonexistent/python" in out
 
 
-def test_closing_the_pipe_ends_children_that_ignore_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", ["same", "own"])
+def test_closing_the_pipe_ends_children_that_ignore_sigterm(group: str, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    process = _start(sys.executable, "-c", STUBBORN_TREE, str(pids), grace_s=0.3)
+    process = _start(sys.executable, "-c", STUBBORN_TREE, str(pids), group, grace_s=0.3)
     deadline = time.monotonic() + 20
     while not (pids.exists() and len(pids.read_text().split()) == 2):
         assert time.monotonic() < deadline

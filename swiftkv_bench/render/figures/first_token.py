@@ -14,7 +14,8 @@ from swiftkv_bench.schema.engine import Arm
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PARTS = (("queue_s", "queue", 0.35), ("prefill_s", "prefill", 1.0), ("rest_s", "rest", 0.12))
+_PARTS = (("queue_s", "queue", 0.35, "////"), ("prefill_s", "prefill", 1.0, None), ("rest_s", "rest", 0.12, None))
+"""Field, name, opacity and hatching, without which the queue of one arm looks like the prefill of the other."""
 _Row = tuple[PointResult, Arm, Breakdown]
 
 
@@ -38,7 +39,10 @@ def first_token(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
             for p, arm, _ in rows
         ]
         canvas.legend(
-            handles=[Patch(facecolor=INK, alpha=shade, edgecolor=INK, label=name) for _, name, shade in _PARTS],
+            handles=[
+                Patch(facecolor=INK, alpha=shade, edgecolor=INK, hatch=hatch, label=name)
+                for _, name, shade, hatch in _PARTS
+            ],
             loc="outside upper left", ncols=3,
         )  # fmt: skip
         ax.set_ylim(places[0] - 0.7, places[-1] + 0.7)
@@ -68,9 +72,10 @@ def _bars(ax: "Axes", rows: Sequence[_Row]) -> list[float]:
         previous = p
         places.append(at)
         left = 0.0
-        for name, _, shade in _PARTS:
+        for name, _, shade, hatch in _PARTS:
             share = max(0.0, getattr(split, name)) / slowest[p.point.point_id] * 100
-            ax.barh(at, share, 0.86, left=left, color=COLOUR[arm], alpha=shade, edgecolor=COLOUR[arm], linewidth=0.7)
+            colour = COLOUR[arm]
+            ax.barh(at, share, 0.86, left=left, color=colour, alpha=shade, edgecolor=colour, linewidth=0.7, hatch=hatch)
             left += share
         ax.annotate(units.duration(split.ttft_s), (left, at), xytext=(5, 0), textcoords="offset points", va="center")
     return places

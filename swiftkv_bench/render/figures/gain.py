@@ -72,9 +72,15 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
             "gain_vs_input", formats, title,
             f"{sent(points)}. Above 1 SwiftKV is better. Bands and lines: 95 % interval of the paired ratio; "
             "one that leaves the axes is wider still." + bounded,
-            "; ".join(f"{tick(p)} tokens: {wording.gain(p.gains.get('ttft_mean_s'))}" for p in points),
+            "; ".join(f"{_where(p)}: {wording.gain(p.gains.get('ttft_mean_s'))}" for p in points),
             count_text(points),
         )  # fmt: skip
+
+
+def _where(p: PointResult) -> str:
+    """`8,000 tokens at 2/s`; without the load where the server set the pace."""
+    tokens = f"{wording.length(p.point.input_len)} tokens"
+    return tokens if unpaced(p) else f"{tokens} at {wording.load(p.point.arrivals)}"
 
 
 def _draw(ax: "Axes", points: Sequence[PointResult], series: _Series, aside: float) -> None:
