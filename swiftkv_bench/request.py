@@ -78,9 +78,14 @@ class RunRequest:
     @property
     def one_by_one(self) -> bool:
         """Whether engines that are up at once start one after the other."""
-        cards = [engine_cards({**os.environ, **c.spec.env}, c.spec.args) for c in self.engines]
-        shared = bool(provenance.accelerators()) and share_a_card(cards)
-        return must_start_one_by_one(self.engines, shared_accelerator=shared)
+        return start_one_by_one(self.engines)
+
+
+def start_one_by_one(engines: Sequence[EngineConfig]) -> bool:
+    """Whether engines that are up at once start one after the other, because they share a card of this machine."""
+    cards = [engine_cards({**os.environ, **c.spec.env}, c.spec.args) for c in engines]
+    shared = bool(provenance.accelerators()) and share_a_card(cards)
+    return must_start_one_by_one(engines, shared_accelerator=shared)
 
 
 def choose_profile(name: str | None) -> tuple[Profile, str]:

@@ -107,7 +107,8 @@ def engine_findings(configs: tuple[EngineConfig, ...], together: bool, observer:
         def make(config: EngineConfig):  # type: ignore[no-untyped-def]  # the engine protocol, inferred
             return build(config, Path(folder) / "logs" / f"{config.spec.arm}.log", Path(folder))
 
-        with Fleet(configs, make, together=together, observer=observer) as fleet:
+        one_by_one = request.start_one_by_one(configs)
+        with Fleet(configs, make, together=together, observer=observer, one_by_one=one_by_one) as fleet:
             for config in configs:
                 arm = config.spec.arm
                 try:
@@ -117,7 +118,14 @@ def engine_findings(configs: tuple[EngineConfig, ...], together: bool, observer:
                     continue
                 started = "attached" if info.start_s is None else f"ready after {units.duration(info.start_s)}"
                 found.append(Finding("ok", f"{arm} engine", f"{config.spec.model}, version {info.version}, {started}"))
-                for probe in probe_engine(config.spec, info, config.api_key, thorough=True):
+                try:
+                    probes = probe_engine(config.spec, info, config.api_key, thorough=True)
+                except EngineError as e:
+                    found.append(Finding("problem", f"{arm} engine", str(e)))
+                    probes = []
+                if (why := fleet.why_ended(arm)) is not None:
+                    found.append(Finding("problem", f"{arm} engine", f"{why}; it was answering probes"))
+                for probe in probes:
                     status: Literal["ok", "warning", "problem"] = (
                         "ok" if probe.status == "pass" else "problem" if probe.status == "fail" else "warning"
                     )
