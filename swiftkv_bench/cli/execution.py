@@ -56,7 +56,11 @@ def execute(
                 raise
             except EngineError as e:
                 failure, done = e, place.run.reopened()
-        show([done], done.path / "report", as_json=run.json, observer=observer)
+        try:
+            show([done], done.path / "report", as_json=run.json, observer=observer)
+        except KeyboardInterrupt:
+            observer.note(f"stopped while drawing; the records are whole: swiftkv-bench report {done.path}")
+            raise
         if failure is None:
             observer.note(f"exit code 0: measured. For one by the verdict: swiftkv-bench compare {done.path}")
     if failure is not None:

@@ -31,7 +31,7 @@ def statements(found: RunComparison) -> tuple[Statement, ...]:
         parts.append(_part(found, "accuracy", found.verdicts.accuracy))
     if found.verdicts.performance is not None:
         parts.append(_part(found, "performance", found.verdicts.performance))
-    return (*parts, _trust(found.notes))
+    return (*parts, _trust([group.finding for group in grouped_notes(found)]))
 
 
 def headline(found: RunComparison) -> str:

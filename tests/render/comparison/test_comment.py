@@ -33,3 +33,11 @@ def test_a_large_comparison_leaves_tables_out_and_names_them(comparison: RunComp
     text = comment(comparison.model_copy(update={"lines": lines}))
     assert len(text) < MOST_CHARACTERS + 500
     assert "Too long for a comment, and in the report: " in text
+
+
+def test_warnings_are_counted_as_they_are_listed(comparison: RunComparison) -> None:
+    warning = next(note for note in comparison.notes if note.severity == "warning")
+    places = tuple(warning.model_copy(update={"where": f"point-{i}"}) for i in range(6))
+    text = comment(comparison.model_copy(update={"notes": places}))
+    assert "**Can it be trusted?** 1 warning stands beside it." in text
+    assert "<summary>1 finding</summary>" in text
