@@ -61,7 +61,7 @@ def sentence(path: Path, start: int) -> str:
     if _MEMORY.search(found):
         return (
             f": {_cut(found)}; give the engine another share of the card (--engine-arg gpu-memory-utilization=...), a "
-            "shorter --max-model-len, or the card to itself (--in-turn; look for other processes with nvidia-smi)"
+            "shorter --max-model-len, or the card to itself (--in-turn, with a share of 0.9; see nvidia-smi)"
         )
     return f": {_cut(found)}"
 

@@ -37,6 +37,7 @@ class Counters:
 
     Attributes:
         totals: sums since the process started, over all engines in it.
+        announced: labels of the model served; None before one is.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Counters:
         self._steps = Counter("swiftkv:steps", "Forward passes.")
         self._idle = Counter("swiftkv:steps_without_second_half", "Forward passes without a second half.")
         labels = ["mode", "key_value_layers", "layers", "key_value_group_size"]
+        self.announced: tuple[str, ...] | None = None
         self.model: Any = Gauge("swiftkv:model_info", "The served model.", labels, multiprocess_mode="mostrecent")
 
     def step(self, tokens: int, prompt_tokens: int, second_half_tokens: int) -> None:
@@ -77,6 +79,10 @@ def counters() -> Counters:
 
 def announce_model(mode: str, key_value_layers: int, layers: int, key_value_group_size: int) -> None:
     """Publish which model is served and how, as the labels of ``swiftkv:model_info``."""
-    gauge = counters().model
-    gauge.clear()
-    gauge.labels(mode, str(key_value_layers), str(layers), str(key_value_group_size)).set(1)
+    found = counters()
+    labels = (mode, str(key_value_layers), str(layers), str(key_value_group_size))
+    # An earlier model of this process; where several processes share the page, prometheus_client cannot remove one.
+    if found.announced not in (None, labels):
+        found.model.remove(*found.announced)
+    found.announced = labels
+    found.model.labels(*labels).set(1)
