@@ -229,7 +229,9 @@ def _asked(part: AccuracyAnalysis) -> str:
     size = (
         f", a seeded sample of {part.plan.limit:,} items each, the same for every arm" if part.plan.limit else ", whole"
     )
-    return f"suite {part.plan.suite}: {units.counted(n, 'column')}{size}; {part.items_total:,} items an arm"
+    short = any(a.status == "incomplete" for c in part.columns for a in c.arms.values())
+    answered = f"{part.items_total:,} items {'answered by an arm at least' if short else 'an arm'}"
+    return f"suite {part.plan.suite}: {units.counted(n, 'column')}{size}; {answered}"
 
 
 def _load(perf: PerfAnalysis) -> str:

@@ -7,6 +7,7 @@ import pytest
 from swiftkv_bench.analysis import AccuracyAnalysis, analyse
 from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, statistics_table
 from swiftkv_bench.render.cells import TableView
+from swiftkv_bench.render.summary import compared
 from swiftkv_bench.schema.accuracy import AccuracyPlan, ColumnStatus, ItemRecord
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import RunPlan
@@ -61,6 +62,7 @@ def test_a_column_that_was_cut_short_shows_the_items_that_both_answered(tmp_path
     assert _rows(view)[0][:5] == ["ARC", "20 of 40", "100.00", "90.00", "−10.00"]
     assert _rows(view)[0][-2:] == ["INCONCLUSIVE", "–"]
     assert "whatever the others had scored" in view.note
+    assert dict(compared(found))["Quality"].endswith("; 40 items answered by an arm at least")
     assert [f.message for f in found.findings if f.code == "missing-answers"] == [
         "20 of 40 items have no answer on one side; they are not missing at random, so that a verdict stands only "
         "where it would whatever they had scored."
