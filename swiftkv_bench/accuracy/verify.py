@@ -52,6 +52,7 @@ class ItemAgreement:
     Attributes:
         recorded, computed: its score in the run, and by the second computation.
         difference_nat: largest difference of two log-likelihoods; None for generated text.
+        lead_nat: by how much the recorded log-likelihood of the best choice exceeds the next one's; None for text.
         same_text: whether the texts are equal, special tokens and broken characters left out; None for log-likelihoods.
     """
 
@@ -60,7 +61,15 @@ class ItemAgreement:
     recorded: float
     computed: float
     difference_nat: float | None
+    lead_nat: float | None
     same_text: bool | None
+
+    @property
+    def is_tie(self) -> bool:
+        """Differences of this size may put another choice first: two choices are as likely as each other."""
+        if self.difference_nat is None or self.lead_nat is None:
+            return False
+        return self.lead_nat <= 2 * self.difference_nat
 
     @property
     def same_score(self) -> bool:
@@ -197,8 +206,15 @@ def _again(
         recorded=record.score,
         computed=scored.metrics[column.metric],
         difference_nat=max(differences, default=None),
+        lead_nat=None if generated else lead([found[0] for found in record.responses]),
         same_text=same_text,
     )
+
+
+def lead(log_likelihoods: Sequence[float]) -> float | None:
+    """The best less the second best; None below two."""
+    best = sorted(log_likelihoods, reverse=True)[:2]
+    return best[0] - best[1] if len(best) == 2 else None
 
 
 def is_same_text(one: str, other: str, prompter: Prompter) -> bool:

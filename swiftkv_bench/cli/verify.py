@@ -136,6 +136,8 @@ def _print(found: "list[Agreement]") -> None:
         for item in a.items:
             how = f"{item.difference_nat:.1e} nat" if item.difference_nat is not None else _text(item.same_text)
             mark = "same score" if item.same_score else f"score {item.recorded:g} in the run, {item.computed:g} here"
+            if not item.same_score and item.is_tie:
+                mark += f" (a tie: the two best choices are {item.lead_nat:.1e} nat apart)"
             console.print(f"{a.arm} {item.task}/{item.doc_id}: {mark}, {how}", soft_wrap=True)
     table = Table(title="The run against lm-eval's hf class on the same weights", title_justify="left")
     for name in ("arm", "column", "items", "same score", "same text", "largest difference, nat"):
