@@ -1,5 +1,6 @@
 """Turns the source of a model into what an engine can be started with: a hub id or a local folder."""
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Builtin, ModelSource
 from swiftkv_bench.store import replace_file
 
+_BLOCKS, _BLOCK_BYTES = 256, 4096
+
 
 @dataclass(frozen=True)
 class ResolvedModel:
@@ -26,7 +29,7 @@ class ResolvedModel:
     config: dict[str, object] | None
     """config.json; None for a hub id, which is read by the engine"""
     config_hash: str | None
-    """identity of a local model: its config and the names and sizes of its weight files"""
+    """identity of a local model: its config and the names, sizes and sampled content of its weight files"""
 
 
 def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
@@ -104,10 +107,21 @@ def _local(folder: Path, where: str) -> ResolvedModel:
         raise InputError(f"{where}: {folder} has no readable config.json ({e}); give a model folder") from e
     if not isinstance(config, dict):
         raise InputError(f"{where}: {path} holds a {type(config).__name__} and no object; give a model folder")
-    weights = sorted((p.name, p.stat().st_size) for p in folder.glob("*.safetensors"))
+    weights = sorted((p.name, p.stat().st_size, _sampled(p)) for p in folder.glob("*.safetensors"))
     return ResolvedModel(
         model=str(folder), tokenizer=str(folder), config=config, config_hash=content_hash([config, weights])
     )
+
+
+def _sampled(path: Path) -> str:
+    """SHA-256 over blocks spread evenly over a file: tells weights of one shape apart without reading them whole."""
+    last = max(0, path.stat().st_size - _BLOCK_BYTES)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for i in range(_BLOCKS):
+            file.seek(last * i // (_BLOCKS - 1))
+            digest.update(file.read(_BLOCK_BYTES))
+    return digest.hexdigest()
 
 
 def _builtin(name: Builtin, cache: Path) -> Path:

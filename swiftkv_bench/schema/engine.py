@@ -90,7 +90,7 @@ class EngineSpec(Record):
     revision: str | None = Field(None, description="Hugging Face revision")
     model_config_hash: str | None = Field(
         None,
-        description="hash of config.json and the weight file sizes of a local model; None for hub models",
+        description="hash of a local model's config.json and its weights' names, sizes and sampled content; else None",
     )
     architecture: dict[str, object] | None = Field(
         None, description="config.json of a local model; None for hub models and attached servers"

@@ -156,3 +156,16 @@ def test_vocabulary_leaves_special_tokens_out(tmp_path: Path) -> None:
 def test_a_source_names_exactly_one_thing() -> None:
     with pytest.raises(ValueError, match="exactly one of model, builtin, config"):
         ModelSource(model="a/b", builtin="baseline")
+
+
+def test_other_weights_of_the_same_shape_are_another_model(tmp_path: Path) -> None:
+    def identity(weights: bytes) -> str | None:
+        (tmp_path / "config.json").write_text("{}")
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        return resolve(ModelSource(model=str(tmp_path)), tmp_path / "cache", "--baseline-model").config_hash
+
+    weights = bytes(3_000_000)
+    retrained = weights[:2_000_000] + b"x" * 100_000 + weights[2_100_000:]
+    assert identity(weights) == identity(weights)
+    assert identity(weights) != identity(retrained)
+    assert identity(b"") != identity(b"x")
