@@ -16,10 +16,11 @@ from swiftkv_bench.accuracy.items import Continuation, Generation, Item, build_i
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.run import Prepared
 from swiftkv_bench.accuracy.tasks import ColumnTasks
+from swiftkv_bench.engines.probes.asking import Limit, rounding
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.accuracy import ItemRecord
-from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.schema.engine import Arm, EngineSpec
 from swiftkv_bench.store import Run
 
 LEAST_ITEMS = 2
@@ -54,6 +55,8 @@ class ItemAgreement:
         difference_nat: largest difference of two log-likelihoods; None for generated text.
         lead_nat: by how much the recorded log-likelihood of the best choice exceeds the next one's; None for text.
         same_text: whether the texts are equal, special tokens and broken characters left out; None for log-likelihoods.
+        beyond_rounding: two log-likelihoods differ by more than the arithmetic of both may, so that not both are the
+            weights'. Never of texts: rounding can part two greedy texts anywhere.
     """
 
     task: str
@@ -63,6 +66,7 @@ class ItemAgreement:
     difference_nat: float | None
     lead_nat: float | None
     same_text: bool | None
+    beyond_rounding: bool = False
 
     @property
     def is_tie(self) -> bool:
@@ -103,17 +107,29 @@ class Agreement:
         return sum(known) if known else None
 
     @property
+    def beyond_rounding(self) -> int:
+        """Items whose log-likelihoods differ by more than rounding."""
+        return sum(item.beyond_rounding for item in self.items)
+
+    @property
     def largest_difference_nat(self) -> float | None:
         """Between two log-likelihoods of any item; None for generated text."""
         return max((i.difference_nat for i in self.items if i.difference_nat is not None), default=None)
 
 
+def arithmetic(spec: EngineSpec, weights: Weights) -> Limit:
+    """What rounding may do between an engine and the second computation: as the coarser of both."""
+    second = spec if weights.dtype == "auto" else spec.model_copy(update={"args": {"dtype": weights.dtype}})
+    return max(rounding(spec), rounding(second), key=lambda limit: limit.mean)
+
+
 def verify_run(
-    run: Run, prepared: Prepared, arm: Arm, weights: Weights, observer: Observer, *, share: float = 0.01
+    run: Run, prepared: Prepared, arm: Arm, weights: Weights, observer: Observer, *, limit: Limit, share: float = 0.01
 ) -> list[Agreement]:
     """Computes a sample of an arm's items again, the same sample every time; at least 2 items a column.
 
     Args:
+        limit: what rounding may do: `arithmetic`.
         share: share of each column's items.
 
     Raises:
@@ -140,7 +156,7 @@ def verify_run(
         agreements = []
         for done, item in enumerate(items):
             observer.progress("verify", f"{column_tasks.column.title} on {arm}", done, len(items))
-            agreements.append(_again(column_tasks, item, by_key[item.key], language_model, prompter))
+            agreements.append(_again(column_tasks, item, by_key[item.key], language_model, prompter, limit))
         column = column_tasks.column
         found.append(Agreement(arm, column.name, column.title, len(records), tuple(agreements)))
     observer.finish("verify")
@@ -184,7 +200,7 @@ def _hf(weights: Weights) -> Any:
 
 
 def _again(
-    column_tasks: ColumnTasks, item: Item, record: ItemRecord, language_model: Any, prompter: Prompter
+    column_tasks: ColumnTasks, item: Item, record: ItemRecord, language_model: Any, prompter: Prompter, limit: Limit
 ) -> ItemAgreement:
     if record.prompt_hash != item.prompt_hash:
         raise InputError(
@@ -208,7 +224,17 @@ def _again(
         difference_nat=max(differences, default=None),
         lead_nat=None if generated else lead([found[0] for found in record.responses]),
         same_text=same_text,
+        beyond_rounding=any(
+            not found <= _allowed_nat(question, limit)
+            for question, found in zip(item.questions, differences, strict=False)
+            if isinstance(question, Continuation)
+        ),
     )
+
+
+def _allowed_nat(question: Continuation, limit: Limit) -> float:
+    """What rounding may do to a log-likelihood: its mean at every token, and once its worst."""
+    return limit.mean * len(question.tokens) + limit.worst
 
 
 def lead(log_likelihoods: Sequence[float]) -> float | None:

@@ -30,9 +30,12 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Print the agreement as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
 ) -> None:
-    """Lets lm-eval's hf class compute recorded items again from the weights and prints how far both agree."""
+    """Lets lm-eval's hf class compute recorded items again from the weights and prints how far both agree.
+
+    Exits 1 where log-likelihoods differ by more than rounding.
+    """
     from swiftkv_bench.accuracy.run import prepare_accuracy
-    from swiftkv_bench.accuracy.verify import verify_run
+    from swiftkv_bench.accuracy.verify import arithmetic, verify_run
     from swiftkv_bench.cli.progress import observer as make_observer
     from swiftkv_bench.errors import InputError
     from swiftkv_bench.store import open_run
@@ -49,8 +52,26 @@ def command(
         prepared = prepare_accuracy(plan, data_dir or _data_dir(opened), observer)
         for spec in specs:
             weights = _weights(opened, spec, model, device, dtype)
-            found += verify_run(opened, prepared, spec.arm, weights, observer, share=share)
+            limit = arithmetic(spec, weights)
+            found += verify_run(opened, prepared, spec.arm, weights, observer, limit=limit, share=share)
     _print_json(found) if json else _print(found)
+    _judge(found)
+
+
+def _judge(found: "list[Agreement]") -> None:
+    """Texts are not judged: rounding can part two greedy texts anywhere.
+
+    Raises:
+        RegressionError: log-likelihoods differ by more than rounding.
+    """
+    from swiftkv_bench.errors import RegressionError
+
+    if beyond := sum(agreement.beyond_rounding for agreement in found):
+        items = sum(len(agreement.items) for agreement in found)
+        raise RegressionError(
+            f"{beyond} of {items} items have log-likelihoods that lm-eval does not find on these weights, by more than "
+            f"rounding; see which above, and let swiftkv-bench doctor probe the engine"
+        )
 
 
 def _share(text: str) -> float:
@@ -138,6 +159,7 @@ def _print(found: "list[Agreement]") -> None:
             mark = "same score" if item.same_score else f"score {item.recorded:g} in the run, {item.computed:g} here"
             if not item.same_score and item.is_tie:
                 mark += f" (a tie: the two best choices are {item.lead_nat:.1e} nat apart)"
+            how += ", beyond rounding" if item.beyond_rounding else ""
             console.print(f"{a.arm} {item.task}/{item.doc_id}: {mark}, {how}", soft_wrap=True)
     table = Table(title="The run against lm-eval's hf class on the same weights", title_justify="left")
     for name in ("arm", "column", "items", "same score", "same text", "largest difference, nat"):

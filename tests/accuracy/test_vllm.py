@@ -18,7 +18,7 @@ from swiftkv_bench.accuracy.run import Prepared, prepare_accuracy, run_accuracy
 from swiftkv_bench.accuracy.scoring import Abilities, loglikelihood
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.target import Target
-from swiftkv_bench.accuracy.verify import Weights, verify_run
+from swiftkv_bench.accuracy.verify import Weights, arithmetic, verify_run
 from swiftkv_bench.analysis import analyse
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.engines.client import Client
@@ -135,11 +135,21 @@ def test_stock_lm_eval_on_the_weights_agrees_with_the_engine(
     prepared = _prepared(spec.arm)
     run_accuracy(prepared, {spec.arm: _target(engines[name], spec)}, tmp_path, Silent())
     weights = Weights(spec.model, spec.tokenizer, CONTEXT, skipping=spec.arm != "baseline", dtype="float32")
-    found = verify_run(Run(tmp_path), prepared, spec.arm, weights, Silent(), share=0.25)
+    limit = arithmetic(spec, weights)
+    found = verify_run(Run(tmp_path), prepared, spec.arm, weights, Silent(), limit=limit, share=0.25)
     assert [(a.column, len(a.items), a.same_score, a.same_text) for a in found] == [
         ("mini_arc", 2, 2, 2), ("mini_winogrande", 2, 2, None), ("mini_truthfulqa", 2, 2, None),
     ]  # fmt: skip
     assert all(a.largest_difference_nat < 1e-3 for a in found if a.largest_difference_nat is not None)
+    assert [a.beyond_rounding for a in found] == [0, 0, 0]
+    # An engine that had answered otherwise, by little a token: log-likelihoods of one column moved by 0.1 nat.
+    records = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
+    for record in records:
+        if record["column"] == "mini_winogrande":
+            record["responses"] = [[value + 0.1, greedy] for value, greedy in record["responses"]]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    moved = verify_run(Run(tmp_path), prepared, spec.arm, weights, Silent(), limit=limit, share=0.25)
+    assert [a.beyond_rounding for a in moved] == [0, 2, 0]
 
 
 @pytest.mark.parametrize(
