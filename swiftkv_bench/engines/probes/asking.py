@@ -30,15 +30,13 @@ vLLM has a vocabulary's worth of them for every token of a prompt chunk, in 16 b
 that it planned for: 0.7 GB here. 4,200 tokens of Llama 3's vocabulary take 5 GB, and ended an engine on a full card.
 """
 
+_SERVER = "name an OpenAI-compatible server"
 _SEED = 20241203
 
 
 def scored_tokens(vocabulary: int) -> int:
     """Length of the longest prompt whose log-probabilities a probe asks for: 523 tokens of Llama 3's vocabulary."""
     return SCORED_LOGITS // vocabulary
-
-
-_SERVER = "name an OpenAI-compatible server"
 
 
 @dataclass(frozen=True)
