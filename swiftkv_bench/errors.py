@@ -99,7 +99,7 @@ def writing(path: Path, repair: str) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        where, why = e.filename or path, e.strerror or str(e).splitlines()[0]
+        where, why = e.filename or path, e.strerror or " ".join(str(e).split()) or type(e).__name__
         if e.errno in _DISK:
             raise StorageError(f"cannot write {where}: {why}; free space there, or {repair}") from e
         raise InputError(f"cannot write {where}: {why}; {repair}") from e

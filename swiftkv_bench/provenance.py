@@ -64,8 +64,11 @@ def parse_accelerators(text: str, visible: tuple[str, ...] | None) -> tuple[Acce
     """Lines of nvidia-smi's CSV: index, UUID, name, MiB, driver; other lines are passed over.
 
     Args:
-        visible: the cards to keep, see `telemetry.cards`; None keeps all.
+        visible: the cards to keep, see `telemetry.cards`; None keeps all, and so does a slice (MIG), which does not
+            say of which card it is.
     """
+    if any(name.startswith("MIG-") for name in visible or ()):
+        visible = None
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines()]
     return tuple(
         Accelerator(name=r[2], memory_bytes=int(r[3]) * 2**20 if r[3].isdigit() else None, driver=r[4])

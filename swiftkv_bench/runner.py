@@ -39,10 +39,11 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     """Runs what the run folder does not hold yet; returns a fresh view of the run.
 
     Raises:
-        EngineError: an engine does not start or stays dead. What was recorded until then is kept.
-        InputError: the folder holds answers of another model, or may not be written. Likewise.
+        EngineError: an engine does not start or stays dead, or every trial of an arm failed. What was recorded until
+            then is kept.
+        InputError: the folder holds answers of another model or may not be written, or the budget has no time for a
+            pair of trials. Likewise.
         StorageError: the disk is full. Likewise.
-        EngineError: also when no trial of an arm succeeded.
         ProbeError: a failed probe stopped a part of the run, or an answer could not be scored; everything else was
             measured.
         KeyboardInterrupt: the user stopped it. Likewise.

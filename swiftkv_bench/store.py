@@ -33,7 +33,8 @@ from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import RequestTable, TrialRecord
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_RESUME = "make the folder writable; nothing that was recorded is lost, and the same command goes on"
+GO_ON = "make the folder writable; nothing that was recorded is lost, and the same command goes on"
+"""What to do about a record that cannot be written."""
 _MICROSECONDS = 1e6
 
 
@@ -198,7 +199,7 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def write_atomic(path: Path, data: bytes, repair: str = _RESUME) -> None:
+def write_atomic(path: Path, data: bytes, repair: str = GO_ON) -> None:
     """Replaces a file so that a reader, or a crash at any moment, sees the old or the new content whole.
 
     Raises:
@@ -214,7 +215,7 @@ def append_whole(handle: int, path: Path, data: bytes) -> None:
     Raises:
         StorageError, InputError: it cannot be written.
     """
-    with writing(path, _RESUME):
+    with writing(path, GO_ON):
         before = os.fstat(handle).st_size
         try:
             left = memoryview(data)

@@ -22,3 +22,8 @@ def test_a_full_disk_is_the_environments_and_a_wrong_path_the_users(
         file.write(b"x")
     assert raised.value.exit_code == code
     assert said in str(raised.value)
+
+
+def test_an_error_that_says_nothing_is_named_by_its_kind() -> None:
+    with pytest.raises(InputError, match="cannot write x: OSError; do so"), writing(Path("x"), "do so"):
+        raise OSError

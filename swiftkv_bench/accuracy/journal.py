@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from swiftkv_bench.errors import writing
-from swiftkv_bench.store import append_whole
+from swiftkv_bench.store import GO_ON, append_whole
 
 SYNC_EVERY_ANSWERS = 64
 SYNC_EVERY_S = 1.0
@@ -33,7 +33,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file; a last line that was cut off is removed."""
-        with writing(path, "make the run folder writable and give the same command again"):
+        with writing(path, GO_ON):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._answers = _read(path)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -77,7 +77,8 @@ class Journal:
         self.close()
 
     def _sync(self) -> None:
-        os.fsync(self._file)
+        with writing(self._path, GO_ON):
+            os.fsync(self._file)
         self._unsynced = 0
         self._synced_at = time.monotonic()
 

@@ -16,11 +16,11 @@ from swiftkv_bench.accuracy.looks import Scores
 from swiftkv_bench.accuracy.scoring import Answer, loglikelihood
 from swiftkv_bench.accuracy.session import Answered
 from swiftkv_bench.accuracy.tasks import ColumnTasks
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.accuracy import ColumnStatus, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.store import Run, append_whole, write_atomic
+from swiftkv_bench.store import GO_ON, Run, append_whole, write_atomic
 
 FLUSH_ITEMS = 64
 FLUSH_S = 1.0
@@ -77,7 +77,7 @@ class ItemLog:
         if not records:
             return
         lines = "".join(record.model_dump_json() + "\n" for record in records).encode()
-        with self._lock, self._path.open("ab", buffering=0) as file:
+        with self._lock, writing(self._path, GO_ON), self._path.open("ab", buffering=0) as file:
             append_whole(file.fileno(), self._path, lines)
             os.fsync(file.fileno())
             self._done.update((_key(record), (record.prompt_hash, record.score)) for record in records)

@@ -239,11 +239,14 @@ def _includes(path: Path) -> list[str]:
 
     Loader.add_constructor("!function", lambda _, node: str(node.value))
     try:
-        content: Any = yaml.load(path.read_text(), Loader=Loader)  # a SafeLoader with one harmless tag
-    except yaml.YAMLError as e:
+        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # a SafeLoader with one harmless tag
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as e:  # PyYAML's `!!bool x` is a KeyError
         raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
     given = content.get("include", []) if isinstance(content, dict) else []
-    return [given] if isinstance(given, str) else list(given)
+    files = [given] if isinstance(given, str) else given
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise InputError(f"{path}: include: {given!r} is no file; give its path, or a list of paths")
+    return files
 
 
 def _digest(path: Path) -> str:

@@ -53,7 +53,8 @@ class ItemAgreement:
     Attributes:
         recorded, computed: its score in the run, and by the second computation.
         difference_nat: largest difference of two log-likelihoods; None for generated text.
-        lead_nat: by how much the recorded log-likelihood of the best choice exceeds the next one's; None for text.
+        lead_nat: what the recorded log-likelihoods of the best choice and another must move by together until that one
+            is as good; None where the score is not that of the best choice.
         same_text: whether the texts are equal, special tokens and broken characters left out; None for log-likelihoods.
         beyond_rounding: two log-likelihoods differ by more than the arithmetic of both may, so that not both are the
             weights'. Never of texts: rounding can part two greedy texts anywhere.
@@ -222,7 +223,7 @@ def _again(
         recorded=record.score,
         computed=scored.metrics[column.metric],
         difference_nat=max(differences, default=None),
-        lead_nat=None if generated else lead([found[0] for found in record.responses]),
+        lead_nat=_lead(column_tasks, item, record),
         same_text=same_text,
         beyond_rounding=any(
             not found <= _allowed_nat(question, limit)
@@ -237,10 +238,26 @@ def _allowed_nat(question: Continuation, limit: Limit) -> float:
     return limit.mean * len(question.tokens) + limit.worst
 
 
-def lead(log_likelihoods: Sequence[float]) -> float | None:
-    """The best less the second best; None below two."""
-    best = sorted(log_likelihoods, reverse=True)[:2]
-    return best[0] - best[1] if len(best) == 2 else None
+def _lead(column_tasks: ColumnTasks, item: Item, record: ItemRecord) -> float | None:
+    task, metric = column_tasks.tasks[item.task], column_tasks.column.metric
+    if task.OUTPUT_TYPE != "multiple_choice" or metric not in ("acc", "acc_norm"):
+        return None
+    choices = task.doc_to_choice(item.document)
+    lengths = [float(len(choice)) if metric == "acc_norm" else 1.0 for choice in choices]
+    return lead([found[0] for found in record.responses[: len(choices)]], lengths) if all(lengths) else None
+
+
+def lead(log_likelihoods: Sequence[float], lengths: Sequence[float]) -> float | None:
+    """What two log-likelihoods must move by together until another choice is as good as the best; None below two.
+
+    Args:
+        lengths: what lm-eval divides each by: characters for `acc_norm`, 1 for `acc`, where it is best − second best.
+    """
+    values = [found / length for found, length in zip(log_likelihoods, lengths, strict=True)]
+    best = max(range(len(values)), key=values.__getitem__, default=0)
+    others = (i for i in range(len(values)) if i != best)
+    # A shift d of each moves two quotients towards each other by d / length of the one and of the other.
+    return min((2 * (values[best] - values[i]) / (1 / lengths[best] + 1 / lengths[i]) for i in others), default=None)
 
 
 def is_same_text(one: str, other: str, prompter: Prompter) -> bool:

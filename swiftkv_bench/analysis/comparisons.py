@@ -73,7 +73,7 @@ def compare_sides(
             if comparison is not None:
                 found[kind] = comparison
     if "engine" in found and "noise" in found:
-        found["engine"] = _beyond_noise(found["engine"], column, plan, sides)
+        found["engine"] = _beyond_noise(found["engine"], found["noise"], column, plan, sides)
     return found, findings
 
 
@@ -133,7 +133,9 @@ def _values(answers: Answers, keys: Sequence[Key]) -> Float:
     return np.array([answers.scores[key] for key in keys], dtype=float)
 
 
-def _beyond_noise(engine: Comparison, column: Column, plan: AccuracyPlan, sides: Mapping[Side, Answers]) -> Comparison:
+def _beyond_noise(
+    engine: Comparison, noise: Comparison, column: Column, plan: AccuracyPlan, sides: Mapping[Side, Answers]
+) -> Comparison:
     """The engine comparison with a second test: more scores change than between two runs of the baseline.
 
     An engine defect may lose and gain alike, so that the difference stays small. Per item, the absolute change of the
@@ -147,8 +149,11 @@ def _beyond_noise(engine: Comparison, column: Column, plan: AccuracyPlan, sides:
         reference, candidate = (_values(sides[side], keys) for side in SIDES[kind])
         changes.append(np.abs(candidate - reference))
     excess = compare_items(changes[1], changes[0], [task for task, _ in keys], column.weight_by, seed=plan.seed)
-    rest = None if engine.missing is None else Missing.unknown(plan.planned(column) - len(keys), plan.planned(column))
-    found = non_inferiority(excess, column.margin, missing=rest)
+    missing = None
+    if engine.missing is not None or noise.missing is not None:
+        planned = plan.planned(column)
+        missing = Missing.unknown(planned - len(keys), planned, column.weight_by)
+    found = non_inferiority(excess, column.margin, missing=missing)
     return replace(engine, excess=found, verdict=both(engine.verdict, found))
 
 

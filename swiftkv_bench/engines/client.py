@@ -156,7 +156,7 @@ def _message(content: bytes) -> str:
     text = content.decode("utf-8", "replace")
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _plain(text)
     error = body.get("error", body) if isinstance(body, dict) else body
     message = error.get("message", text) if isinstance(error, dict) else str(error)

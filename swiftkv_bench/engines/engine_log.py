@@ -10,7 +10,7 @@ SEARCHED_LINES = 1000
 _MOST_CHARACTERS = 400
 
 _PREFIX = re.compile(r"^(\([^()]* pid=\d+\) )?((?P<level>[A-Z]+) \d\d-\d\d \d\d:\d\d:\d\d (\[[^]]*\] ?)+)?")
-_EXCEPTION = re.compile(r"^(\w+\.)*\w*(Error|Exception): \S")
+_EXCEPTION = re.compile(r"^(\w+\.)*\w*(Error|Exception)(: \S|$)")
 _USAGE = re.compile(r"^\S+: error: \S")
 _VALIDATION = re.compile(r"\d+ validation errors? for ")
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause")
@@ -32,7 +32,8 @@ def cause(lines: Sequence[str]) -> str | None:
     """
     found: str | None = None
     chained = False
-    for i, line in enumerate(lines[-SEARCHED_LINES:]):
+    searched = lines[-SEARCHED_LINES:]
+    for i, line in enumerate(searched):
         prefix = _PREFIX.match(line)
         level, said = (prefix.group("level"), line[prefix.end() :].rstrip()) if prefix else (None, line.rstrip())
         if said.startswith(_CHAINED):
@@ -44,18 +45,14 @@ def cause(lines: Sequence[str]) -> str | None:
         if _MEMORY.search(said):
             return said
         if not _FOLLOWED.search(said) and (found is None or chained):
-            found = _with_details(said, lines[-SEARCHED_LINES:][i + 1 : i + 2])
+            found = _with_details(said, searched[i + 1 : i + 2])
         chained = False
     return found
 
 
-def sentence(path: Path, start: int) -> str:
-    """The cause as the end of a sentence, with the repair where it is known: `: KeyError: 'x'`; empty without one.
-
-    Args:
-        start: where the engine's own part of the file begins, in bytes.
-    """
-    found = cause(read(path, start))
+def sentence(lines: Sequence[str]) -> str:
+    """The cause as the end of a sentence, with the repair where it is known: `: KeyError: 'x'`; empty without one."""
+    found = cause(lines)
     if found is None:
         return ""
     if _MEMORY.search(found):
@@ -66,8 +63,12 @@ def sentence(path: Path, start: int) -> str:
     return f": {_cut(found)}"
 
 
-def read(path: Path, start: int = 0) -> list[str]:
-    """Lines of a log from a byte on; none where there is no file."""
+def read(path: Path, start: int) -> list[str]:
+    """Lines of a log from a byte on; none where there is no file.
+
+    Args:
+        start: where the engine's own part of the file begins.
+    """
     try:
         with path.open("rb") as file:
             file.seek(start)

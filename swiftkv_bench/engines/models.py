@@ -107,7 +107,10 @@ def _local(folder: Path, where: str) -> ResolvedModel:
         raise InputError(f"{where}: {folder} has no readable config.json ({e}); give a model folder") from e
     if not isinstance(config, dict):
         raise InputError(f"{where}: {path} holds a {type(config).__name__} and no object; give a model folder")
-    weights = sorted((p.name, p.stat().st_size, _sampled(p)) for p in folder.glob("*.safetensors"))
+    try:
+        weights = sorted((p.name, p.stat().st_size, _sampled(p)) for p in folder.glob("*.safetensors"))
+    except OSError as e:
+        raise InputError(f"{where}: cannot read {e.filename}: {e.strerror}; restore the model's weights") from e
     return ResolvedModel(
         model=str(folder), tokenizer=str(folder), config=config, config_hash=content_hash([config, weights])
     )

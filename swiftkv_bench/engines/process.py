@@ -85,6 +85,7 @@ class ServerProcess:
         with writing(self._log, "make the run folder writable and give the same command again"):
             self._log.parent.mkdir(parents=True, exist_ok=True)
             opened = self._log.open("ab")
+        self._log_start = opened.tell()
         with opened as log:
             self._process = subprocess.Popen(
                 [sys.executable, guard.__file__, *self._command],
@@ -110,7 +111,7 @@ class ServerProcess:
             if elapsed > self._timeout_s:
                 raise EngineError(
                     f"the {arm} engine did not answer within {units.duration(self._timeout_s)}; "
-                    f"raise --start-timeout or read its log:\n{self._tail()}"
+                    f"raise --start-timeout or read its log:\n{engine_log.tail(self._own_lines())}"
                 )
             observer.progress(arm, f"starting the {arm} engine: {self._last_line()}", elapsed, None)
             time.sleep(POLL_S)
@@ -134,9 +135,10 @@ class ServerProcess:
         if self._process is None:
             raise EngineError(f"the {self._spec.arm} engine has not been started")
         if code is not None:
-            why = redaction.redact_text(engine_log.sentence(self._log, self._log_start), self._secrets)
+            lines = self._own_lines()
             raise EngineError(
-                f"the {self._spec.arm} engine ended with exit code {code}{why}; see {self._log}\n{self._tail()}"
+                f"the {self._spec.arm} engine ended with exit code {code}{engine_log.sentence(lines)}; "
+                f"see {self._log}\n{engine_log.tail(lines)}"
             )
 
     def why_ended(self) -> str | None:
@@ -182,8 +184,10 @@ class ServerProcess:
         if clean != text:
             write_atomic(self._log, clean.encode())
 
-    def _tail(self) -> str:
-        return redaction.redact_text(engine_log.tail(engine_log.read(self._log, self._log_start)), self._secrets)
+    def _own_lines(self) -> list[str]:
+        """What this process wrote into the log, without secrets."""
+        text = "\n".join(engine_log.read(self._log, self._log_start))
+        return redaction.redact_text(text, self._secrets).splitlines()
 
     def _last_line(self) -> str:
         if not self._log.exists():

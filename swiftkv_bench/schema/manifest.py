@@ -32,7 +32,9 @@ class Machine(Record):
     cpu: str | None = Field(None, description="processor model")
     logical_cpus: int = Field(description="logical processors this process may use")
     memory_bytes: int | None = Field(None, description="main memory")
-    accelerators: tuple[Accelerator, ...] = Field((), description="GPUs that the run could see, in index order")
+    accelerators: tuple[Accelerator, ...] = Field(
+        (), description="GPUs that the run could see, in index order; all where it saw a MIG slice"
+    )
 
 
 Status = Literal["pass", "fail", "not run"]

@@ -28,7 +28,7 @@ def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False
         value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise InputError(f"cannot read {path}: {e.strerror}; give {what} that can be read, as a YAML file") from e
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as e:  # PyYAML's `!!bool x` is a KeyError
         raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
     if value is None and empty:
         value = {}

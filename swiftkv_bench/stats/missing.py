@@ -41,13 +41,13 @@ class Missing:
         in −1 .. 1. Where more items are known on one side than are missing, the least and the greatest are taken.
 
         Args:
-            by: how the column is averaged. By `task`, the weights of missing items are not known: nothing is bounded.
+            by: how the column is averaged, see `unknown`.
         """
         n = planned - len(reference.keys() & candidate.keys())
         if n <= 0:
             return None
         if by == "task":
-            return cls(n, 1.0, -1.0, 1.0)
+            return cls.unknown(n, planned, by)
         lone = [(-reference[key], 1 - reference[key]) for key in reference.keys() - candidate.keys()]
         lone += [(candidate[key] - 1, candidate[key]) for key in candidate.keys() - reference.keys()]
         lone += [(-1.0, 1.0)] * (n - len(lone))
@@ -56,9 +56,16 @@ class Missing:
         return cls(n, n / planned, low, high)
 
     @classmethod
-    def unknown(cls, n: int, planned: int) -> Self | None:
-        """Of n items nothing is known on either side; None when n is not above 0."""
-        return cls(n, n / planned, -n / planned, n / planned) if n > 0 else None
+    def unknown(cls, n: int, planned: int, by: str = "item") -> Self | None:
+        """Of n items nothing is known on either side; None when n is not above 0.
+
+        Args:
+            by: how the column is averaged. By `task`, the weights of missing items are not known: nothing is bounded.
+        """
+        if n <= 0:
+            return None
+        share = 1.0 if by == "task" else n / planned
+        return cls(n, share, -share, share)
 
     def widen(self, low: float, high: float) -> tuple[float, float]:
         """Bounds over all planned items, from those over the answered ones."""

@@ -157,6 +157,14 @@ def test_a_task_file_that_makes_no_task_is_the_users_to_mend(tmp_path: Path, tas
         load_column(plan, column, None)
 
 
-def test_a_task_file_that_is_no_yaml_is_named_with_the_place(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"mini_arc.yaml is not valid YAML: .*line"):
-        _own_suite(tmp_path, "\ndataset_path: [a\nb: c\n")
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("dataset_path: [a\nb: c", "is not valid YAML: .*line"),
+        ("dataset_path: !!int x", "is not valid YAML: invalid literal"),
+        ("include: 3", "include: 3 is no file; give its path"),
+    ],
+)
+def test_a_task_file_that_cannot_be_read_is_named_with_the_place(tmp_path: Path, task: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"mini_arc.yaml(:|) {message}"):
+        _own_suite(tmp_path, f"\n{task}\n")

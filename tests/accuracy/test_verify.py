@@ -10,19 +10,27 @@ from swiftkv_bench.schema.engine import EngineSpec
 
 
 @pytest.mark.parametrize(
-    ("difference_nat", "log_likelihoods", "is_tie"),
+    ("difference_nat", "log_likelihoods", "lengths", "is_tie"),
     [
-        (2.0e-5, [-184.992284, -184.992276], True),  # 8e-6 nat apart
-        (2.0e-5, [-184.992284, -184.992200], False),
-        (2.0e-5, [-184.9, -190.0, -184.9], True),
-        (0.3, [-184.9], False),  # nothing to be as likely as
-        (None, [], False),
+        (2.0e-5, [-184.992284, -184.992276], [1, 1], True),  # 8e-6 nat apart
+        (2.0e-5, [-184.992284, -184.992200], [1, 1], False),
+        (2.0e-5, [-184.9, -190.0, -184.9], [1, 1, 1], True),
+        (
+            0.17,
+            [-20.0, -40.5],
+            [10, 20],
+            True,
+        ),  # -2 and -2.025 a character: 0.1667 nat each way, 0.1667 · (1/10 + 1/20)
+        (0.16, [-20.0, -40.5], [10, 20], False),
+        (0.3, [-20.0, -20.1], [10, 40], False),  # close as log-likelihoods, far apart a character
+        (0.3, [-184.9], [1], False),  # nothing to be as likely as
+        (None, [], [], False),
     ],
 )
 def test_a_tie_is_as_close_as_two_computations_differ(
-    difference_nat: float | None, log_likelihoods: list[float], is_tie: bool
+    difference_nat: float | None, log_likelihoods: list[float], lengths: list[float], is_tie: bool
 ) -> None:
-    item = ItemAgreement("winogrande", 672, 0.0, 1.0, difference_nat, lead(log_likelihoods), None)
+    item = ItemAgreement("winogrande", 672, 0.0, 1.0, difference_nat, lead(log_likelihoods, lengths), None)
     assert not item.same_score
     assert item.is_tie is is_tie
 

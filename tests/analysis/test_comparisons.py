@@ -201,6 +201,19 @@ def test_columns_that_a_side_did_not_reach_leave_the_whole_open_and_absent_data_
     assert _analysed(tmp_path / "two", items, columns, states=states).verdicts == {"total": Verdict.PASS}
 
 
+def test_an_engine_is_not_within_a_noise_whose_missing_items_might_be_the_quiet_ones(tmp_path: Path) -> None:
+    wrong = range(50)
+    items = [one for arm in ALL for one in _answers(arm, wrong)]
+    again = _answers("baseline", wrong, repeat=1)
+    whole = _analysed(tmp_path / "whole", [*items, *again], [_column()]).columns[0].comparisons["engine"].excess
+    state = ColumnStatus(arm="baseline", repeat=1, column="arc", status="incomplete", reason="the engine died")
+    part = _analysed(tmp_path / "short", [*items, *again[: N // 2]], [_column()], states=[state])
+    short = part.columns[0].comparisons["engine"].excess
+    assert whole is not None
+    assert short is not None
+    assert (whole.verdict, short.verdict) == (Verdict.PASS, Verdict.INCONCLUSIVE)
+
+
 def test_answers_from_before_a_failed_probe_are_a_column_cut_short(tmp_path: Path) -> None:
     items = [*_answers("baseline", []), *_answers("swiftkv", [], n=N // 2)]
     state = ColumnStatus(arm="swiftkv", column="arc", status="not run", reason="probe `right answers` failed")

@@ -38,6 +38,7 @@ CASES = {
         ["KeyError: 'llama_swiftkv'", CHAINED, "ValueError: The checkpoint has model type `llama_swiftkv`"],
         "ValueError: The checkpoint has model type `llama_swiftkv`",
     ),
+    "an exception that says nothing": ([f"{CORE} AssertionError", f"(APIServer pid=1) {FAILED}"], "AssertionError"),
     "a refusal of the plug-in": (
         [f"{CORE} swiftkv_bench.errors.EngineError: SwiftKV: --enable-lora is on", f"(APIServer pid=1) {FAILED}"],
         "swiftkv_bench.errors.EngineError: SwiftKV: --enable-lora is on",

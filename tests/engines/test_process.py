@@ -45,7 +45,7 @@ def test_a_crash_whose_cause_is_far_from_the_end_of_the_log_says_the_cause_first
     )
     old = tmp_path / "logs" / "baseline.log"
     old.parent.mkdir()
-    old.write_text("ValueError: of an earlier start\n")
+    old.write_text("torch.OutOfMemoryError: of an earlier start\n")
     with _server(tmp_path, [sys.executable, "-c", program]) as server:
         server.launch()
         with pytest.raises(EngineError) as caught:

@@ -169,3 +169,10 @@ def test_other_weights_of_the_same_shape_are_another_model(tmp_path: Path) -> No
     assert identity(weights) == identity(weights)
     assert identity(weights) != identity(retrained)
     assert identity(b"") != identity(b"x")
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(InputError, match=r"--baseline-model: cannot read .*model.safetensors: No such file"):
+        resolve(ModelSource(model=str(tmp_path)), tmp_path / "cache", "--baseline-model")

@@ -15,6 +15,8 @@ from swiftkv_bench.schema.yaml_file import read_yaml
     [
         (b"\xff\xfe", "is not valid YAML: 'utf-8' codec"),
         (b"name: [", "is not valid YAML: while parsing"),
+        (b"name: 2024-99-99", "is not valid YAML: month must be in 1..12"),
+        (b"name: !!bool x", "is not valid YAML: 'x'"),
         (b"[" * 5000, "is not valid YAML: maximum recursion depth"),
         (b"", "holds nothing and is no profile; write `key: value` lines"),
         (b"- a", "holds ['a'] and is no profile"),

@@ -69,6 +69,7 @@ def test_more_known_items_than_missing_ones_count_at_their_worst_and_best() -> N
 def test_a_column_weighted_by_task_claims_nothing() -> None:
     missing = Missing.between(_scores(REFERENCE, (0, 1, 2)), _scores(CANDIDATE, (0, 1)), 3, "task")
     assert missing is not None
+    assert missing == Missing.unknown(1, 3, "task")
     assert missing.widen(-0.5, -0.4) == (-1.0, 1.0)
     found = non_inferiority(_delta(100, 60), 0.02, missing=missing)
     assert (found.verdict, found.p_fail) == (Verdict.INCONCLUSIVE, 1.0)

@@ -57,6 +57,7 @@ def test_a_run_has_the_accelerators_that_it_sees() -> None:
     ]
     assert [a.name for a in parse_accelerators(text, ("GPU-a",))] == ["NVIDIA A10"]
     assert parse_accelerators(text, ()) == ()
+    assert len(parse_accelerators(text, ("MIG-41b4",))) == 2  # a slice is of one of them
 
 
 def test_engines_on_cards_of_their_own_share_none() -> None:

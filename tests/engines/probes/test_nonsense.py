@@ -88,10 +88,11 @@ def test_what_is_no_completion_is_one_sentence(answer: Any, said: str, tokenizer
     assert "\n" not in str(raised.value)
 
 
-def test_an_error_page_is_shown_as_one_line_without_control_characters(tokenizer: str) -> None:
+@pytest.mark.parametrize(("page", "shown"), [(b"<html>\n\x1b[31m bad", "<html> [31m bad"), (b"[" * 100_000, "[" * 300)])
+def test_an_error_page_is_shown_as_one_line_without_control_characters(page: bytes, shown: str, tokenizer: str) -> None:
     def reply(asked: Answering) -> None:
         models = b"/v1/models" in asked.request
-        asked.send(_http(json.dumps(MODELS).encode()) if models else _http(b"<html>\n\x1b[31m bad", "500 X"))
+        asked.send(_http(json.dumps(MODELS).encode()) if models else _http(page, "500 X"))
         asked.close()
 
     with ScriptedServer(reply) as server:
@@ -99,7 +100,7 @@ def test_an_error_page_is_shown_as_one_line_without_control_characters(tokenizer
         info = AttachedServer(spec).wait_ready(Silent())
         with pytest.raises(EngineError) as raised:
             probe_engine(spec, info, None)
-    assert str(raised.value).endswith("answered HTTP 500: <html> [31m bad")
+    assert str(raised.value).endswith(f"answered HTTP 500: {shown}")
 
 
 def _spec(url: str, tokenizer: str) -> EngineSpec:
