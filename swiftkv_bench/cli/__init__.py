@@ -4,7 +4,6 @@ Standard output holds what was asked for, everything else goes to standard error
 become one sentence and an exit code; anything else keeps its traceback and exits 70.
 """
 
-import io
 import signal
 import sys
 import traceback
@@ -24,6 +23,7 @@ from swiftkv_bench.cli.export import command as export
 from swiftkv_bench.cli.history import command as history
 from swiftkv_bench.cli.perf import command as perf
 from swiftkv_bench.cli.report import command as report
+from swiftkv_bench.cli.streams import harden
 from swiftkv_bench.cli.verify import command as verify
 from swiftkv_bench.errors import EXIT_DEFECT, EXIT_INTERRUPTED, SwiftKVBenchError
 
@@ -70,11 +70,12 @@ app.command("distill")(distill)
 def main() -> None:
     """Entry point of the `swiftkv-bench` script."""
     signal.signal(signal.SIGTERM, _interrupt)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal without a sign for × shows a question mark; a run of hours must not end in an error for it.
-        sys.stdout.reconfigure(errors="replace")
+    harden()
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # here, where a full disk is still one sentence
     except SwiftKVBenchError as e:
         print(f"swiftkv-bench: {e}", file=sys.stderr)
         sys.exit(e.exit_code)
