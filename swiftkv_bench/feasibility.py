@@ -26,17 +26,12 @@ def check_point(point: Point, context: int, workers: int) -> None:
         InputError: a file cannot be used, a prompt and its answer do not fit, or a number is out of bounds.
     """
     _check_files(point, context)
-    check_lengths(point, context)
+    _check_lengths(point, context)
     _check_workers(point, workers)
     _check_size(point)
 
 
-def check_lengths(point: Point, context: int) -> None:
-    """A prompt and its answer fit the context.
-
-    Raises:
-        InputError: they do not.
-    """
+def _check_lengths(point: Point, context: int) -> None:
     longest = point.input_len.high or point.input_len.mean
     output = point.output_len.high or point.output_len.mean
     if longest + output > context:

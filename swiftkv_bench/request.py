@@ -16,7 +16,7 @@ from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.profiles import WITH_GPU, WITHOUT_GPU, load_profile
 from swiftkv_bench.engines.resolve import EngineConfig, EngineOptions, resolve_engines
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.feasibility import check_lengths, check_point
+from swiftkv_bench.feasibility import check_point
 from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.engine import Arm, PerfDefaults, Profile
 from swiftkv_bench.schema.manifest import RunPlan
@@ -171,9 +171,9 @@ def _automatic(
     at_once = dataclasses.replace(load, rate=("inf",))
     points = list({p.input_len: p for p in plan.points_of(_grids(at_once, profile.perf, suite))}.values())
     context = min(config.spec.max_model_len for config in engines)
-    for point in points:
-        check_lengths(point, context)
     requests = load.requests or max(point.requests or 0 for point in points) or profile.perf.requests
+    for point in points:
+        check_point(point.model_copy(update={"requests": requests}), context, load.workers)
     objective = None if load.slo is None else notation.parse_objective(load.slo)
     auto = AutoRates.model_validate(
         {

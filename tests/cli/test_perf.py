@@ -107,6 +107,8 @@ def test_a_killed_sweep_goes_on_with_the_same_command_and_repeats_nothing(tmp_pa
         (["--rate", "5", "--duration", "1e9"], "a point of 5,000,000,000 requests with 1 before them is above"),
         (["--warmup", "10000000000"], "10,000,000,000 before them is above the 10,000,000"),
         (["--workers", "500", "--requests", "3"], "--workers 500 is above the 3 requests of a point"),
+        (["--rate", "auto", "--workers", "500"], "--workers 500 is above the"),
+        (["--rate", "auto", "--requests", "20000000"], "above the 10,000,000 that a client holds"),
         (["--input-len", "lognormal:mean=20,sigma=0.5,low=50,high=10"], "is no length in tokens"),
         (["--input-len", "lognormal:mean=20,sigma=1e9"], "is no length in tokens"),
         (["--workers", "3", "--concurrency", "2"], "--workers 3 is above the concurrency of 2"),
