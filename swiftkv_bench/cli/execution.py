@@ -35,6 +35,7 @@ def execute(
     Raises:
         InputError: a flag cannot be used; nothing was started or written.
         EngineError: an engine failed; what was measured is kept and shown.
+        StorageError: the disk is full; what was recorded is kept.
     """
     with make_observer(run.quiet) as observer:
         wanted = build_request(engines, run, observer, accuracy=accuracy, load=load, repeat_baseline=repeat_baseline)

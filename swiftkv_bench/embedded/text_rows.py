@@ -46,7 +46,7 @@ def _line(json_line: str, number: int, path: Path, tokenizer: Any) -> list[int]:
             text = tokenizer.apply_chat_template(entry["messages"], tokenize=False)
             return list(tokenizer(text, add_special_tokens=False)["input_ids"])
         return list(tokenizer(entry["text"])["input_ids"])
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"--data {path}:{number} has neither text nor messages ({e!r}): repair the line.") from e
 
 

@@ -103,7 +103,7 @@ def _local(folder: Path, where: str) -> ResolvedModel:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise InputError(f"{where}: {folder} has no readable config.json ({e}); give a model folder") from e
     if not isinstance(config, dict):
         raise InputError(f"{where}: {path} holds a {type(config).__name__} and no object; give a model folder")

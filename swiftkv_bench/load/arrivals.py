@@ -112,7 +112,7 @@ def _trace_row(line: str, where: str) -> tuple[float, int, int]:
     try:
         row = json.loads(line)
         stamp, inputs, outputs = float(row["timestamp"]), int(row["input_length"]), int(row["output_length"])
-    except (ValueError, KeyError, TypeError, OverflowError) as e:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
         raise InputError(f"{where} is no request ({e!r}); it needs timestamp, input_length and output_length") from e
     if not math.isfinite(stamp) or not (1 <= inputs <= _LONGEST and 1 <= outputs <= _LONGEST):
         raise InputError(

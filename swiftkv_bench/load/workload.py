@@ -150,7 +150,7 @@ def read_prompts(path: Path, n: int) -> list[str]:
 def _prompt_of(line: str, where: str) -> str:
     try:
         prompt = json.loads(line)["prompt"]
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise InputError(f"{where} is no prompt ({e!r}); each line needs an object with `prompt`") from e
     if not isinstance(prompt, str) or not prompt:
         raise InputError(f"{where} has a `prompt` that is empty or no text; mend or delete the line")

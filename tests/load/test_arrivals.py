@@ -115,6 +115,7 @@ def test_a_trace_is_replayed_at_its_times(tmp_path: Path) -> None:
         ([row(1), "{oops"], r"t.jsonl:2 is no request \(.*\); it needs timestamp, input_length and output_length"),
         ([row(1), {"timestamp": 2, "input_length": 4}], r"t.jsonl:2 is no request \(KeyError\('output_length'\)\)"),
         ([[1, 2, 3]], r"t.jsonl:1 is no request"),
+        (["[" * 100_000], r"t.jsonl:1 is no request \(RecursionError"),
         (
             [row(1, inputs=0)],
             r"t.jsonl:1 has a length that no model takes, or a time that is no number; mend",

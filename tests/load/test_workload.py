@@ -146,6 +146,7 @@ def test_texts_come_from_a_file_in_its_order(tmp_path: Path) -> None:
     [
         ('{"prompt": "a"}\n', r"p.jsonl has 1 prompts, 2 are asked for, and a repeated prompt would be served from"),
         ('{"prompt": "a"}\n{"text": "b"}\n', r"p.jsonl:2 is no prompt \(KeyError\('prompt'\)\); each line needs"),
+        ("[" * 100_000 + "\n{}\n", r"p.jsonl:1 is no prompt \(RecursionError"),
         ('{"prompt": "a"}\n\noops\n', r"p.jsonl:3 is no prompt \(JSONDecodeError"),
         ('{"prompt": ""}\n{"prompt": "a"}\n', r"p.jsonl:1 has a `prompt` that is empty or no text; mend or delete"),
         ('{"prompt": 5}\n{"prompt": "a"}\n', r"p.jsonl:1 has a `prompt` that is empty or no text"),
