@@ -1,7 +1,7 @@
 """Checksums of a finished run folder: `checksums.json`, written when a run ends and taken away when it goes on.
 
-Guards against truncated copies and edited records, not against an adversary. Comparisons check it; reports do not, so
-that a damaged run can still be looked at.
+Guards against truncated copies and edited records, not against an adversary. Comparisons check it, and a run before it
+goes on; reports do not, so that a damaged run can still be looked at.
 """
 
 import hashlib
@@ -36,8 +36,11 @@ def unseal(folder: Path) -> None:
     (folder / NAME).unlink(missing_ok=True)
 
 
-def verify(folder: Path) -> bool:
+def verify(folder: Path, *, going_on: bool = False) -> bool:
     """Whether the folder has checksums; when it has, they hold.
+
+    Args:
+        going_on: the run is about to go on, which measures again what is missing; all else would be sealed anew.
 
     Raises:
         InputError: a record is missing, was added, or has another checksum; the message names it.
@@ -51,6 +54,8 @@ def verify(folder: Path) -> bool:
         raise InputError(f"{path} is not a list of checksums; restore the original run folder") from e
     found = _checksums(folder)
     for name in sorted(recorded.keys() | found.keys()):
+        if name not in found and going_on:
+            continue
         if name not in found:
             raise InputError(f"{folder / name} is missing; restore the original run folder")
         if name not in recorded:

@@ -48,6 +48,7 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
             measured.
         KeyboardInterrupt: the user stopped it. Likewise.
     """
+    integrity.verify(run.path, going_on=True)
     execution, found = _Execution(request, run, observer), run.manifest
     execution.update(status="running", status_reason=None, slo=request.slo)
     try:

@@ -132,10 +132,14 @@ class Run:
         try:
             packed = table_path.read_bytes()
         except OSError as e:
-            raise InputError(f"cannot read {table_path}: {e.strerror}; restore it or delete {path.name}") from e
+            raise InputError(f"cannot read {table_path}: {e.strerror}; {self._measured_again(path)}") from e
         if hashlib.sha256(packed).hexdigest() != file.table_sha256:
-            raise InputError(f"{table_path} was truncated or edited (checksum differs); restore the original")
+            raise InputError(f"{table_path} was truncated or edited (checksum differs); {self._measured_again(path)}")
         return file.record, _unpack(packed)
+
+    def _measured_again(self, record: Path) -> str:
+        files = f"{record.name} and {record.with_suffix('.npz').name}"
+        return f"restore it, or delete {files} and measure the trial again: the run's command with --out {self.path}"
 
     @property
     def items_path(self) -> Path:

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from scipy import stats
 
-from swiftkv_bench import runner
+from swiftkv_bench import integrity, runner
 from swiftkv_bench.analysis import PerfAnalysis, analyse
 from swiftkv_bench.analysis.values import Gain
 from swiftkv_bench.cli.execution import build_request, new_manifest
 from swiftkv_bench.cli.options import EngineFlags, LoadFlags, RunFlags
-from swiftkv_bench.errors import EngineError
+from swiftkv_bench.errors import EngineError, InputError
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.render.load_tables import noise_table
 from swiftkv_bench.render.report import html
@@ -176,6 +176,25 @@ def test_what_a_budget_leaves_out_comes_with_the_same_command(tmp_path: Path, me
     assert recorded == [20.0, 20.0]
     again = measure(profile, _load(**flags, budget="60s"))
     assert [r.trial.point.arrivals.rate for r in again.trial_records()] == [20.0, 20.0]
+
+
+def test_a_complete_run_goes_on_over_a_deleted_record_and_not_over_an_edited_one(
+    tmp_path: Path, measure: Measure
+) -> None:
+    profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01})
+    load = _load(input_len=["50"], output_len="1", rate=["20"], requests=2, repeats=1)
+    run = measure(profile, load)
+    trial_id = next(run.trial_records()).trial.trial_id
+    record, sealed = run.path / "trials" / f"{trial_id}.json", (run.path / integrity.NAME).read_bytes()
+    whole = record.read_bytes()
+    record.write_bytes(whole.replace(b'"repeat": 0', b'"repeat": 7', 1))
+    with pytest.raises(InputError, match=r"\.json was truncated or edited \(checksum differs\)"):
+        measure(profile, load)
+    assert (run.path / integrity.NAME).read_bytes() == sealed
+    record.unlink()
+    record.with_suffix(".npz").unlink()
+    assert len(list(measure(profile, load).trials())) == 2
+    assert integrity.verify(run.path)
 
 
 def test_engines_in_turn_are_never_up_at_once(tmp_path: Path, measure: Measure) -> None:

@@ -82,6 +82,8 @@ class LlamaFolder:
 
 
 def _shape(config: Mapping[str, Any], folder: Path) -> ModelShape:
+    if not isinstance(config, dict):
+        raise InputError(f"{folder}/config.json is no JSON object: give a Llama checkpoint folder.")
     if config.get("model_type") != "llama":
         raise InputError(
             f"{folder}/config.json: model_type is {config.get('model_type')!r}: only 'llama' is supported."
@@ -114,3 +116,5 @@ def _shape(config: Mapping[str, Any], folder: Path) -> ModelShape:
         )
     except KeyError as e:
         raise InputError(f"{folder}/config.json has no {e.args[0]}: give a Llama checkpoint folder.") from e
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{folder}/config.json has a value that is no number ({e}): repair it.") from e

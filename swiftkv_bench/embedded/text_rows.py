@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError  # of the chat template
 from torch import Tensor
 
 from swiftkv_bench.errors import InputError
@@ -46,7 +47,7 @@ def _line(json_line: str, number: int, path: Path, tokenizer: Any) -> list[int]:
             text = tokenizer.apply_chat_template(entry["messages"], tokenize=False)
             return list(tokenizer(text, add_special_tokens=False)["input_ids"])
         return list(tokenizer(entry["text"])["input_ids"])
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError, TemplateError) as e:
         raise InputError(f"--data {path}:{number} has neither text nor messages ({e!r}): repair the line.") from e
 
 

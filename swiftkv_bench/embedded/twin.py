@@ -1,6 +1,9 @@
 """Makes a SwiftKV twin of a Llama checkpoint on disk: rewire, distil on the user's text, write the checkpoint."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,9 @@ from swiftkv_bench.embedded.llama_folder import LlamaFolder
 from swiftkv_bench.embedded.model import Llama
 from swiftkv_bench.embedded.schedule import Stage, Trainer
 from swiftkv_bench.embedded.text_rows import TEXT_WEIGHTS, TextFeed, TextRows, read_documents
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.observer import Observer
+from swiftkv_bench.store import replace_file
 
 #: Folder below the output for log and resumable state.
 _TRAINING = "training"
@@ -60,8 +64,15 @@ def make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observ
     """Write the SwiftKV twin of ``model`` to ``out``; the same call goes on where it was cut off.
 
     Raises:
-        InputError: the model, the data or the number of layers does not fit.
+        InputError: the model, the data or the number of layers does not fit, or `out` cannot be written or holds
+            another model.
+        StorageError: the disk is full.
     """
+    with writing(out, "choose another folder with --out; the same command goes on"):
+        return _make_twin(model, data, out, settings, observer)
+
+
+def _make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observer: Observer) -> Agreement:
     source = LlamaFolder(model)
     layers = source.shape.num_hidden_layers
     if not 0 < settings.num_key_value_layers < layers:
@@ -71,7 +82,14 @@ def make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observ
         )
     if out.resolve() == model.resolve():
         raise InputError(f"--out {out} is the model itself: give another folder.")
+    if not 0 < settings.learning_rate < math.inf:
+        raise InputError(f"--learning-rate {settings.learning_rate:g} does not fit: give a number above 0.")
     rows = TextRows.pack(read_documents(data, _tokenizer(model)), settings.row_tokens, f"--data {data}")
+    _claim(
+        out,
+        {"model": str(model.resolve()), "data": hashlib.sha256(rows.training.numpy().tobytes()).hexdigest()},
+        settings,
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with torch.device("meta"):
         twin = Llama(source.shape, settings.num_key_value_layers)
@@ -107,6 +125,25 @@ def make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observ
         distilled = _agreement(twin, rows.held_out, settings.batch_rows)
     source.write_twin(out, settings.num_key_value_layers, swiftkv_parameters(twin))
     return Agreement(undistilled, distilled)
+
+
+def _claim(out: Path, source: dict[str, str], settings: TwinSettings) -> None:
+    """Notes what `out` is made of, so that only the same command goes on there.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    note = out / _TRAINING / "settings.json"
+    wanted = source | {name: value for name, value in asdict(settings).items() if name != "save_every_s"}
+    if note.exists():
+        known = json.loads(note.read_bytes())
+        changed = [name for name, value in wanted.items() if known.get(name) != value]
+        if changed:
+            raise InputError(f"--out {out} holds a twin made with another {changed[0]}: give another folder.")
+    elif out.exists() and any(out.iterdir()):
+        raise InputError(f"--out {out} is not empty and holds no twin begun by this command: give another folder.")
+    else:
+        replace_file(note, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
 def _tokenizer(model: Path) -> Any:

@@ -108,6 +108,7 @@ def _broken_configs() -> Iterator[tuple[dict[str, object], str]]:
     yield {"model_type": "qwen2"}, "model_type is 'qwen2'"
     yield {"attention_bias": True}, "attention_bias is True"
     yield {"rope_scaling": {"rope_type": "yarn"}}, "rope scaling .* is unknown"
+    yield {"num_hidden_layers": "eight"}, "config.json has a value that is no number"
     yield {"hidden_size": 200}, r"has shape \(1024, 192\), config.json says \(1024, 200\)"
 
 
@@ -133,5 +134,25 @@ def test_wrong_settings_and_data_are_refused(model: Path, data: Path, tmp_path: 
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"question": "b"}\n')
     with pytest.raises(InputError, match=r"bad\.jsonl:2 has neither text nor messages"):
         make_twin(model, tmp_path / "bad.jsonl", tmp_path / "out", SETTINGS, Silent())
+    (tmp_path / "bad.jsonl").write_text('{"messages": "hello"}\n')
+    with pytest.raises(InputError, match=r"bad\.jsonl:1 has neither text nor messages"):
+        make_twin(model, tmp_path / "bad.jsonl", tmp_path / "out", SETTINGS, Silent())
+    with pytest.raises(InputError, match="--learning-rate nan does not fit"):
+        make_twin(model, data, tmp_path / "out", replace(SETTINGS, learning_rate=float("nan")), Silent())
+    with pytest.raises(
+        InputError, match=r"cannot write .*bad\.jsonl.*: Not a directory; choose another folder with --out"
+    ):
+        make_twin(model, data, tmp_path / "bad.jsonl" / "out", SETTINGS, Silent())
     with pytest.raises(InputError, match="cannot be read"):
         make_twin(model, tmp_path / "none.txt", tmp_path / "out", SETTINGS, Silent())
+
+
+def test_a_folder_that_holds_something_else_is_left_as_it_is(
+    made: tuple[Path, Agreement], model: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="holds a twin made with another steps: give another folder"):
+        make_twin(model, data, made[0], replace(SETTINGS, steps=21), Silent())
+    (tmp_path / "config.json").write_text("mine")
+    with pytest.raises(InputError, match="is not empty and holds no twin begun by this command"):
+        make_twin(model, data, tmp_path, SETTINGS, Silent())
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
