@@ -17,7 +17,7 @@ from swiftkv_bench.metrics import Objective
 from swiftkv_bench.observer import Observer, Silent
 from swiftkv_bench.provenance import accelerators
 from swiftkv_bench.render.report import write_report
-from swiftkv_bench.render.tables import terminal
+from swiftkv_bench.render.tables import print_whole, terminal
 from swiftkv_bench.request import RunRequest
 from swiftkv_bench.schema.perf import AutoRates, PerfPlan
 from swiftkv_bench.store import Run
@@ -72,12 +72,12 @@ def show_plan(wanted: RunRequest, *, as_json: bool) -> None:
     for config in wanted.engines:
         console.print(f"{config.spec.arm}: {config.spec.model}", highlight=False, markup=False)
     if wanted.plan.accuracy is not None:
-        console.print(_accuracy_table(wanted))
+        print_whole(_accuracy_table(wanted), console)
     plan = wanted.plan.perf
     if plan is not None and plan.auto is not None:
         console.print(_auto_text(plan.auto), highlight=False, markup=False)
     elif plan is not None:
-        console.print(_perf_table(wanted, plan, speed))
+        print_whole(_perf_table(wanted, plan, speed), console)
     console.print(_estimate_text(expected, wanted), highlight=False, markup=False)
 
 

@@ -109,7 +109,9 @@ class Fleet:
         except EngineError as e:
             if self._restarts[arm] > RESTARTS:
                 raise
-            self._observer.note(f"{str(e).splitlines()[0]}; it is started again")
+            ours = self._configs[arm].spec.url is None
+            next_step = "it is started again" if ours else "it is asked once more"
+            self._observer.note(f"{str(e).splitlines()[0]}; {next_step}")
         self._drop(arm)
 
     def _start(self, arms: Sequence[Arm]) -> None:

@@ -7,6 +7,7 @@ from swiftkv_bench import units
 from swiftkv_bench.analysis.values import METRICS
 from swiftkv_bench.regression.history import History, HistorySeries, HistoryStep
 from swiftkv_bench.render import wording
+from swiftkv_bench.render.tables import print_whole
 from swiftkv_bench.render.wording import ARM
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def terminal(found: History, console: "Console") -> None:
             series_title(series), ARM[series.arm], str(len(values)), _value(series, values[0]),
             _value(series, values[-1]), bars(values), Text(told, style=style),
         )  # fmt: skip
-    console.print(table)
+    print_whole(table, console)
     for run, reason in found.left_out.items():
         console.print(f"left out: {run}: {reason}", highlight=False, markup=False)
     if len(found.runs) < 5:

@@ -14,7 +14,7 @@ from swiftkv_bench.render.several import kind, tables_apart
 from swiftkv_bench.render.summary import Statement, compared, statements, title
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -34,6 +34,7 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
 
 
 STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
+_UNBOUNDED = 1000
 _TERMINAL = ("load", "noise", "limit", "accuracy", "origin", "answers")
 
 
@@ -48,7 +49,7 @@ def terminal(analysis: Analysis, console: "Console") -> None:
     console.print(answers(statements(analysis)))
     for view in tables(analysis):
         if kind(view.key) in _TERMINAL:
-            console.print(rich_table(view))
+            print_whole(rich_table(view), console)
             console.print(Padding(Text(view.note, style="dim"), (0, 0, 1, 1)))
     found = grouped_findings(analysis)
     for g in found:
@@ -109,6 +110,23 @@ def rich_table(view: TableView) -> "Table":
     for row in view.rows:
         table.add_row(*(_cell(cell) for cell in row))
     return table
+
+
+def print_whole(table: "Table", console: "Console") -> None:
+    """Prints a table with no word or figure cut short, wider than the terminal where it must be.
+
+    Rich narrows columns until the table fits, and `76.07` becomes `76…`.
+    """
+    from rich.measure import Measurement
+
+    def longest_word(content: "RenderableType") -> int:
+        return Measurement.get(console, console.options, content).minimum
+
+    for column in table.columns:
+        words = [longest_word(content) for content in (column.header, *column.cells)]
+        column.min_width = max(column.min_width or 0, *words)
+    needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).minimum
+    console.print(table, width=max(console.width, needed), crop=False)
 
 
 def _cell(cell: Cell) -> "Text":

@@ -44,10 +44,14 @@ def test_points_that_are_not_compared_are_marked(analysis: Analysis) -> None:
     assert marks == {"8,000 2/s ✗": "–", "32,000 1.4/s †": "–"}
 
 
-def test_terminal_keeps_every_figure_at_a_hundred_columns(analysis: Analysis) -> None:
-    text = _terminal(analysis, 100)
-    assert max(len(line) for line in text.splitlines()) <= 100
-    assert "INCONCLUSIVE" in text
+@pytest.mark.parametrize("width", [60, 100])
+def test_a_narrow_terminal_cuts_no_figure_and_no_verdict(width: int, analysis: Analysis) -> None:
+    text = _terminal(analysis, width)
+    assert "…" not in text
+    (view,) = (view for view in tables(analysis) if view.key == "accuracy")
+    verdict = [head.text for head in view.heads].index("verdict")
+    verdicts = [row[verdict].text for row in view.rows]
+    assert text.count("INCONCLUSIVE") >= verdicts.count("INCONCLUSIVE") > 0
 
 
 def test_statements_answer_speed_quality_and_trust(analysis: Analysis) -> None:
