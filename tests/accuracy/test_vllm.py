@@ -214,7 +214,8 @@ def test_a_fault_after_the_probes_is_the_engines_not_the_models(
 ) -> None:
     """By the command line on real engines; killed with -9 on its way and resumed, the fault switched on meanwhile."""
     run, journal = tmp_path / "run", tmp_path / "run" / "journal"
-    suites = [f"--suite=mini:{column}" for column in ("mini_arc", "mini_winogrande", "mini_hellaswag")]
+    # The last column is asked after the switch whichever arm comes first, and its letters are lost with the rows.
+    suites = [f"--suite=mini:{column}" for column in ("mini_arc", "mini_winogrande", "mini_mmlu")]
     command = _command(engines, specs, run, *suites, "--limit", "60", "--arms", "all", "--repeat-baseline")
     _kill_when(lambda: _lines(run / "items.jsonl") >= 40, command, tmp_path)
     before = _lines(journal / "swiftkv.jsonl")
