@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.load.arrivals import read_trace, schedule
+from swiftkv_bench.load.arrivals import cut, read_trace
 from swiftkv_bench.load.workload import read_prompts
 from swiftkv_bench.schema.perf import Point
 
@@ -47,7 +45,7 @@ def _check_files(point: Point, context: int) -> None:
     if point.arrivals.trace is None:
         return
     trace = read_trace(Path(point.arrivals.trace))
-    schedule(point.arrivals, point.requests or point.duration_s or 0.0, np.random.default_rng(0))
+    cut(trace.at_s, point.requests or point.duration_s or 0.0)
     wanted = slice(0, point.requests)
     longest = int((trace.input_tokens[wanted] + trace.output_tokens[wanted]).max())
     if longest > context:

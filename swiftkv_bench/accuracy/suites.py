@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -17,7 +16,7 @@ from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, AccuracySuite, Column
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.yaml_file import read_yaml
+from swiftkv_bench.schema.yaml_file import read_yaml, yaml_value
 from swiftkv_bench.store import data_dir
 
 LM_EVAL_PREFIX = "lm_eval:"
@@ -238,10 +237,7 @@ def _includes(path: Path) -> list[str]:
         """Reads lm-eval task files without resolving their functions."""
 
     Loader.add_constructor("!function", lambda _, node: str(node.value))
-    try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)  # a SafeLoader with one harmless tag
-    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as e:  # PyYAML's `!!bool x` is a KeyError
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
+    content = yaml_value(path, "a task file", Loader)
     given = content.get("include", []) if isinstance(content, dict) else []
     files = [given] if isinstance(given, str) else given
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):

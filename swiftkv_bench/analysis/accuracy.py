@@ -20,13 +20,12 @@ from swiftkv_bench.analysis.values import (
     Macro,
     Published,
 )
-from swiftkv_bench.checks import Finding, check_answers, check_chance, check_margin, check_reached
+from swiftkv_bench.checks import Finding, check_answers, check_chance, check_reached
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnStatus, ItemRecord
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.stats.items import mean_delta, score
-from swiftkv_bench.stats.missing import mean_with_missing
-from swiftkv_bench.stats.verdicts import Verdict, non_inferiority, overall
+from swiftkv_bench.stats.verdicts import Verdict, average_non_inferiority, overall
 
 ITEMS_SHOWN = 4_000
 """Items kept for the browser, flips first."""
@@ -61,8 +60,8 @@ def analyse_accuracy(
         findings += found
     columns = corrected(columns)
     guessing = {f.column for f in findings if f.code == "chance-level"}
-    macro = _macro(columns, plan, published.get(MACRO), guessing)
-    findings += [*_present(_unjudged_average(macro)), *_present(_noisy_average(macro, plan))]
+    macro, found = _macro(columns, plan, published.get(MACRO), guessing)
+    findings += found
     shown, total, flips = _shown(plan, answers, items)
     analysis = AccuracyAnalysis(
         run_id=manifest.run_id,
@@ -98,12 +97,8 @@ def _column(
     for arm, a in arms.items():
         findings += _present(check_reached(column.name, arm, a.status, a.reason))
     chance = list(_present(check_chance(column.name, column.chance, scores)))
-    noise = comparisons.get("noise")
-    below = [] if noise is None else list(_present(check_margin(column.name, noise.delta, column.margin)))
-    comparisons = withheld(
-        comparisons, guessing=bool(chance), noise=noise.delta if noise is not None and below else None
-    )
-    return ColumnResult(column, arms, comparisons, published), [*findings, *chance, *below]
+    comparisons, below = withheld(comparisons, column.name, column.margin, guessing=bool(chance))
+    return ColumnResult(column, arms, comparisons, published), [*findings, *chance, *_present(below)]
 
 
 def _column_arm(column: Column, arm: Arm, answered: Answers | None, reached: Coverage) -> ColumnArm:
@@ -125,14 +120,14 @@ def _column_arm(column: Column, arm: Arm, answered: Answers | None, reached: Cov
 
 def _macro(
     columns: Sequence[ColumnResult], plan: AccuracyPlan, published: Published | None, guessing: Set[str | None]
-) -> Macro | None:
+) -> tuple[Macro | None, list[Finding]]:
     """Over the columns that every arm answered; None below two. Published only when it is over the same columns.
 
     A column that is guessed cannot lose, so an average that holds one makes no claim about weights.
     """
     whole = [c for c in columns if all(a.score is not None for a in c.arms.values())]
     if len(whole) < 2:
-        return None
+        return None, []
     scores = {arm: float(np.mean([c.arms[arm].score.mean for c in whole])) for arm in plan.arms}  # type: ignore[union-attr]
     comparisons: dict[ComparisonKind, Comparison] = {}
     early = any(a.status == "ended early" for c in whole for a in c.arms.values())
@@ -140,29 +135,21 @@ def _macro(
         found = [c.comparisons[kind] for c in whole if kind in c.comparisons]
         delta = mean_delta([one.delta for one in found]) if len(found) == len(whole) else None
         if delta is not None:
-            judged = mean_with_missing([one.delta for one in found], [one.missing for one in found])
-            claimed, missing = (delta, None) if judged is None else judged
-            verdict = None
-            if kind != "noise" and not early:
-                verdict = non_inferiority(claimed, plan.macro_margin, missing=missing)
+            judged, missing = average_non_inferiority(
+                delta, [one.delta for one in found], [one.missing for one in found], plan.macro_margin
+            )
+            verdict = None if kind == "noise" or early else judged
             means = np.mean([one.means for one in found], axis=0).tolist()
             comparisons[kind] = Comparison(kind, (means[0], means[1]), delta, verdict, missing=missing)
-    noise = comparisons["noise"].delta if "noise" in comparisons else None
-    if noise is not None and check_margin("average", noise, plan.macro_margin) is None:
-        noise = None
-    comparisons = withheld(comparisons, guessing=any(c.column.name in guessing for c in whole), noise=noise)
+    guessed = any(c.column.name in guessing for c in whole)
+    comparisons, noisy = withheld(comparisons, "average", plan.macro_margin, guessing=guessed)
     same = {c.column.name for c in whole if c.published is not None} == {c.column.name for c in columns}
-    return Macro(tuple(c.column.name for c in whole), scores, comparisons, published if same else None)
+    macro = Macro(tuple(c.column.name for c in whole), scores, comparisons, published if same else None)
+    return macro, [*_present(_unjudged_average(macro)), *_present(noisy)]
 
 
-def _noisy_average(macro: Macro | None, plan: AccuracyPlan) -> Finding | None:
-    if macro is None or "noise" not in macro.comparisons:
-        return None
-    return check_margin("average", macro.comparisons["noise"].delta, plan.macro_margin)
-
-
-def _unjudged_average(macro: Macro | None) -> Finding | None:
-    if macro is None or "total" not in macro.comparisons or macro.comparisons["total"].verdict is not None:
+def _unjudged_average(macro: Macro) -> Finding | None:
+    if "total" not in macro.comparisons or macro.comparisons["total"].verdict is not None:
         return None
     text = "The average has no verdict: columns that end once they are decided leave its level unknown."
     return Finding("average-not-judged", "note", text, "Run without --stop-when-decided to have one.")

@@ -7,7 +7,7 @@ import numpy as np
 
 from swiftkv_bench.analysis.coverage import Coverage, missing_items
 from swiftkv_bench.analysis.values import SIDES, ColumnResult, Comparison, ComparisonKind
-from swiftkv_bench.checks import Finding, check_missing, check_unparsed
+from swiftkv_bench.checks import Finding, check_margin, check_missing, check_unparsed
 from swiftkv_bench.errors import IncomparableError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
@@ -158,24 +158,30 @@ def _beyond_noise(
 
 
 def withheld(
-    comparisons: Mapping[ComparisonKind, Comparison], *, guessing: bool, noise: ItemDelta | None
-) -> dict[ComparisonKind, Comparison]:
-    """The same figures without the claims that do not hold.
+    comparisons: Mapping[ComparisonKind, Comparison], name: str, margin: float, *, guessing: bool
+) -> tuple[dict[ComparisonKind, Comparison], Finding | None]:
+    """The same figures without the claims that do not hold, and the finding where noise forbids them.
+
+    Where two runs of the baseline differ by as much as the margin, PASS falls, and so does FAIL unless the drop is
+    beyond that noise too.
 
     Args:
+        name: of the column, or `average`.
         guessing: no arm is better than guessing: no claim about weights.
-        noise: difference of two runs of the baseline when it is as wide as the margin: PASS falls, and so does FAIL
-            unless the drop is beyond that noise too.
     """
+    noise = comparisons["noise"].delta if "noise" in comparisons else None
+    below = None if noise is None else check_margin(name, noise, margin)
     out = dict(comparisons)
     for kind, comparison in comparisons.items():
         verdict = comparison.verdict
         if verdict is None:
             continue
-        if (guessing and kind != "engine") or (noise is not None and not _beyond(comparison, noise)):
+        if (guessing and kind != "engine") or (
+            noise is not None and below is not None and not _beyond(comparison, noise)
+        ):
             open_verdict = replace(verdict, verdict=Verdict.INCONCLUSIVE, n_to_decide=None)
             out[kind] = replace(comparison, verdict=open_verdict)
-    return out
+    return out, below
 
 
 def _beyond(comparison: Comparison, noise: ItemDelta) -> bool:

@@ -49,7 +49,7 @@ def schedule(arrivals: Arrivals, size: int | float, rng: np.random.Generator) ->
         InputError: a trace cannot be read, or a window in seconds is asked of arrivals that have no times.
     """
     if arrivals.process == "trace":
-        return _cut(read_trace(_trace_path(arrivals)).at_s, size)
+        return cut(read_trace(_trace_path(arrivals)).at_s, size)
     if arrivals.process in ("all-at-once", "closed-loop"):
         if isinstance(size, float):
             raise InputError(
@@ -61,7 +61,7 @@ def schedule(arrivals: Arrivals, size: int | float, rng: np.random.Generator) ->
     blocks = [gaps(arrivals, _BLOCK, rng)]
     while sum(float(block.sum()) for block in blocks) < size:
         blocks.append(gaps(arrivals, _BLOCK, rng))
-    return _cut(_starts(np.concatenate(blocks)), size)
+    return cut(_starts(np.concatenate(blocks)), size)
 
 
 def gaps(arrivals: Arrivals, n: int, rng: np.random.Generator) -> Float:
@@ -126,7 +126,12 @@ def _starts(gaps_s: Float) -> Float:
     return np.asarray(starts - gaps_s, dtype=np.float64)
 
 
-def _cut(times_s: Float, size: int | float) -> Float:
+def cut(times_s: Float, size: int | float) -> Float:
+    """The times of the first requests (an int), or of those within a window of that many seconds (a float).
+
+    Raises:
+        InputError: a trace has fewer requests.
+    """
     if isinstance(size, float):
         return times_s[times_s < size]
     if size > len(times_s):

@@ -16,8 +16,13 @@ from swiftkv_bench.regression.pairs import Pair
 from swiftkv_bench.regression.policy import AccuracyPolicy, Policy
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column
 from swiftkv_bench.stats.items import ItemDelta, item_weights, mean_delta
-from swiftkv_bench.stats.missing import mean_with_missing
-from swiftkv_bench.stats.verdicts import NonInferiority, Verdict, non_inferiority, sequential_non_inferiority
+from swiftkv_bench.stats.verdicts import (
+    NonInferiority,
+    Verdict,
+    average_non_inferiority,
+    non_inferiority,
+    sequential_non_inferiority,
+)
 
 
 @dataclass
@@ -104,9 +109,8 @@ def _judged(found: ColumnPair, margin: float, policy: Policy) -> NonInferiority:
 
 
 def _averaged(columns: list[ColumnPair], mean: ItemDelta, margin: float, policy: Policy) -> NonInferiority:
-    judged = mean_with_missing([c.delta for c in columns], [c.missing for c in columns])
-    claimed, missing = (mean, None) if judged is None else judged
-    return non_inferiority(claimed, margin, policy.alpha, missing)
+    deltas, missing = [c.delta for c in columns], [c.missing for c in columns]
+    return average_non_inferiority(mean, deltas, missing, margin, policy.alpha)[0]
 
 
 def _macro_lines(pair: Pair, columns: list[ColumnPair], plan: AccuracyPlan, policy: Policy) -> Iterator[Line]:

@@ -24,12 +24,7 @@ def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False
     Raises:
         InputError: the file cannot be read, is no YAML, or says something that the model has not; names file and key.
     """
-    try:
-        value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise InputError(f"cannot read {path}: {e.strerror}; give {what} that can be read, as a YAML file") from e
-    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as e:  # PyYAML's `!!bool x` is a KeyError
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
+    value = yaml_value(path, what)
     if value is None and empty:
         value = {}
     if not isinstance(value, dict):
@@ -38,6 +33,20 @@ def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False
         return model.model_validate(value)
     except ValidationError as e:
         raise InputError(_sentence(path, e, what)) from e
+
+
+def yaml_value(path: Path, what: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        InputError: the file cannot be read or is no YAML.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # a SafeLoader
+    except OSError as e:
+        raise InputError(f"cannot read {path}: {e.strerror}; give {what} that can be read, as a YAML file") from e
+    except (yaml.YAMLError, ValueError, KeyError, RecursionError) as e:  # PyYAML's `!!bool x` is a KeyError
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
 
 
 def _sentence(path: Path, error: ValidationError, what: str) -> str:

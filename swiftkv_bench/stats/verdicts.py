@@ -8,7 +8,7 @@ from enum import StrEnum
 from scipy import special
 
 from swiftkv_bench.stats.items import ALPHA, POWER, ItemDelta
-from swiftkv_bench.stats.missing import Missing
+from swiftkv_bench.stats.missing import Missing, mean_with_missing
 from swiftkv_bench.stats.sequential import nominal_level, overall_level
 
 
@@ -75,6 +75,19 @@ def _p_fail(delta: ItemDelta, margin: float, missing: Missing | None) -> float |
         return delta.p_at_most(-margin)
     at = missing.needed(-margin)
     return 1.0 if at <= -1 else delta.p_at_most(at)
+
+
+def average_non_inferiority(
+    mean: ItemDelta,
+    deltas: Sequence[ItemDelta],
+    missing: Sequence[Missing | None],
+    margin: float,
+    alpha: float = ALPHA,
+) -> tuple[NonInferiority, Missing | None]:
+    """Verdict on the `mean` of columns, whatever their `missing` items would have scored, and what these add to it."""
+    judged = mean_with_missing(deltas, missing)
+    claimed, rest = (mean, None) if judged is None else judged
+    return non_inferiority(claimed, margin, alpha, rest), rest
 
 
 def sequential_non_inferiority(
