@@ -117,4 +117,4 @@ def load_policy(path: Path | None) -> Policy:
     """
     if path is None:
         return Policy()
-    return read_yaml(path, Policy, "a policy", empty=True)
+    return read_yaml(path, Policy, "a policy", empty=True, flag="--policy")

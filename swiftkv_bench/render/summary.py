@@ -174,7 +174,9 @@ def _flips(accuracy: AccuracyAnalysis) -> tuple[Figure, ...]:
         return ()
     lost, gained = sum(d.lost or 0 for d in counted), sum(d.gained or 0 for d in counted)
     n = sum(d.n for d in counted)
-    return (Figure("Flips", f"{lost + gained:,} of {n:,}", f"{lost:,} right to wrong, {gained:,} wrong to right"),)
+    note = f"{lost:,} right to wrong, {gained:,} wrong to right"
+    note += "" if len(counted) == len(deltas) else "; scores between 0 and 1 are not counted"
+    return (Figure("Flips", f"{lost + gained:,} of {n:,}", note),)
 
 
 def _verdict(comparison: Comparison | None) -> Verdict | None:

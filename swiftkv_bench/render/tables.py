@@ -1,6 +1,8 @@
 """Every table of an analysis, and the ones that the terminal shows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from swiftkv_bench.analysis.values import Analysis
@@ -49,7 +51,8 @@ def terminal(analysis: Analysis, console: "Console") -> None:
     console.print(answers(statements(analysis)))
     for view in tables(analysis):
         if kind(view.key) in _TERMINAL:
-            print_whole(rich_table(view), console)
+            for part in _parts(view, console):
+                print_whole(rich_table(part), console)
             console.print(Padding(Text(view.note, style="dim"), (0, 0, 1, 1)))
     found = grouped_findings(analysis)
     for g in found:
@@ -102,7 +105,7 @@ def rich_table(view: TableView) -> "Table":
     table.collapse_padding = True
     previous = ""
     for i, head in enumerate(view.heads):
-        group = head.group.split(",")[0].split(":")[0]
+        group = head.group.split(":")[0]
         above = group if group != previous else ""
         previous = group
         width = max((len(row[i].interval) for row in view.rows), default=0)
@@ -117,6 +120,11 @@ def print_whole(table: "Table", console: "Console") -> None:
 
     Rich narrows columns until the table fits, and `76.07` becomes `76…`.
     """
+    console.print(table, width=max(console.width, _widened(table, console)), crop=False)
+
+
+def _widened(table: "Table", console: "Console") -> int:
+    """Gives every column room for its longest word; returns what the table then needs, characters."""
     from rich.measure import Measurement
 
     def longest_word(content: "RenderableType") -> int:
@@ -125,8 +133,40 @@ def print_whole(table: "Table", console: "Console") -> None:
     for column in table.columns:
         words = [longest_word(content) for content in (column.header, *column.cells)]
         column.min_width = max(column.min_width or 0, *words)
-    needed = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).minimum
-    console.print(table, width=max(console.width, needed), crop=False)
+    return Measurement.get(console, console.options.update(max_width=_UNBOUNDED), table).minimum
+
+
+def _parts(view: TableView, console: "Console") -> list[TableView]:
+    """The table, or parts that fit the terminal, below each other: groups of columns whole, each behind the names."""
+    if _fits(view, console):
+        return [view]
+    left = [i for i, head in enumerate(view.heads[:3]) if head.align == "left"]
+    names = list(range(1 + max(left, default=0)))
+    rest = range(len(names), len(view.heads))
+    blocks = [list(block) for _, block in groupby(rest, key=lambda i: view.heads[i].group or i)]
+    parts = [names + blocks[0]]
+    for block in blocks[1:]:
+        if _fits(_columns(view, parts[-1] + block), console):
+            parts[-1] += block
+        else:
+            parts.append(names + block)
+    titles = [view.title] + [f"{view.title}, continued"] * (len(parts) - 1)
+    return [replace(_columns(view, part), title=title) for part, title in zip(parts, titles, strict=True)]
+
+
+def _fits(view: TableView, console: "Console") -> bool:
+    """Whether a table printed whole stays within the terminal; by its lines, since rich may need more than it says."""
+    from rich.segment import Segment
+
+    table = rich_table(view)
+    options = console.options.update(max_width=max(console.width, _widened(table, console)))
+    lines = Segment.split_lines(console.render(table, options))
+    return all(Segment.get_line_length(line) <= console.width for line in lines)
+
+
+def _columns(view: TableView, chosen: Sequence[int]) -> TableView:
+    rows = tuple(tuple(row[i] for i in chosen) for row in view.rows)
+    return replace(view, heads=tuple(view.heads[i] for i in chosen), rows=rows)
 
 
 def _cell(cell: Cell) -> "Text":

@@ -14,17 +14,18 @@ _LONGEST = 60
 """Characters of a found value that a message shows."""
 
 
-def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False) -> _Model:
+def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False, flag: str = "") -> _Model:
     """The file as a value of `model`.
 
     Args:
         what: the kind of file, for messages, e.g. `a profile`.
         empty: an empty file is the model's defaults.
+        flag: what named the file, for the message where it is not there.
 
     Raises:
         InputError: the file cannot be read, is no YAML, or says something that the model has not; names file and key.
     """
-    value = yaml_value(path, what)
+    value = yaml_value(path, what, flag=flag)
     if value is None and empty:
         value = {}
     if not isinstance(value, dict):
@@ -35,7 +36,7 @@ def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False
         raise InputError(_sentence(path, e, what)) from e
 
 
-def yaml_value(path: Path, what: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+def yaml_value(path: Path, what: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader, *, flag: str = "") -> Any:
     """What a YAML file holds.
 
     Raises:
@@ -44,7 +45,8 @@ def yaml_value(path: Path, what: str, loader: type[yaml.SafeLoader] = yaml.SafeL
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)  # a SafeLoader
     except OSError as e:
-        raise InputError(f"cannot read {path}: {e.strerror}; give {what} that can be read, as a YAML file") from e
+        named = f"{flag} {path}".strip()
+        raise InputError(f"cannot read {named}: {e.strerror}; give {what} that can be read, as a YAML file") from e
     except (yaml.YAMLError, ValueError, KeyError, RecursionError) as e:  # PyYAML's `!!bool x` is a KeyError
         raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
 

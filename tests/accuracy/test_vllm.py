@@ -142,6 +142,8 @@ def test_stock_lm_eval_on_the_weights_agrees_with_the_engine(
     ]  # fmt: skip
     assert all(a.largest_difference_nat < 1e-3 for a in found if a.largest_difference_nat is not None)
     assert [a.beyond_rounding for a in found] == [0, 0, 0]
+    if name == "full":  # once is enough for the rest
+        return
     # An engine that had answered otherwise, by little a token: log-likelihoods of one column moved by 0.1 nat.
     records = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
     for record in records:

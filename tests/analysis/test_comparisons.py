@@ -134,11 +134,9 @@ def test_the_average_over_columns_that_ended_early_has_no_verdict(tmp_path: Path
     assert early.comparisons["total"].verdict is None
 
 
-def _cut_short(
-    folder: Path, items: Sequence[ItemRecord], columns: Sequence[Column], reason: str = "the engine died"
-) -> AccuracyAnalysis:
+def _cut_short(folder: Path, items: Sequence[ItemRecord], columns: Sequence[Column]) -> AccuracyAnalysis:
     """The SwiftKV engine died in the first column."""
-    state = ColumnStatus(arm="swiftkv", column=columns[0].name, status="incomplete", reason=reason)
+    state = ColumnStatus(arm="swiftkv", column=columns[0].name, status="incomplete", reason="the engine died")
     return _analysed(folder, items, columns, states=[state])
 
 

@@ -118,7 +118,7 @@ def test_a_trace_is_replayed_at_its_times(tmp_path: Path) -> None:
         (["[" * 100_000], r"t.jsonl:1 is no request \(RecursionError"),
         (
             [row(1, inputs=0)],
-            r"t.jsonl:1 has a length that no model takes, or a time that is no number; mend",
+            r"t.jsonl:1 has a length that no model takes, or a time that is no number; mend or delete the line",
         ),
         (['{"timestamp": NaN, "input_length": 1, "output_length": 1}'], r"t.jsonl:1 has a length that no model"),
         (['{"timestamp": 1, "input_length": 1e999, "output_length": 1}'], r"t.jsonl:1 is no request .OverflowError"),

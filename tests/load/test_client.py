@@ -267,13 +267,16 @@ def test_the_start_collects_no_garbage_which_would_delay_the_first_request() -> 
         client = Client(job(server.url, due_s=[0.0]), loop, lambda: None)
         loop.run_until_complete(client.prepare())
         gc.callbacks.append(lambda phase, _: collected.append(phase))
-        client.start(time.perf_counter())
-        gc.callbacks.pop()
-        client.stop("the test is over")
-        assert not gc.isenabled()
-        client.result(name)
+        try:
+            client.start(time.perf_counter())
+            disabled = not gc.isenabled()
+        finally:
+            gc.callbacks.pop()
+            client.stop("the test is over")
+            client.result(name)
         loop.run_until_complete(asyncio.sleep(0))
         loop.close()
+    assert disabled
     assert collected == []
     assert gc.isenabled()
 

@@ -202,7 +202,7 @@ def test_a_damaged_run_folder_is_an_error_on_either_side(tmp_path: Path) -> None
 
 def test_a_complete_run_without_a_planned_trial_is_an_error_though_it_has_no_checksums(tmp_path: Path) -> None:
     run = loaded(tmp_path / "a", TTFT)
-    (run.path / "checksums.json").unlink(missing_ok=True)
+    (run.path / "checksums.json").unlink()
     gone = next((run.path / "trials").glob("*.json"))
     gone.unlink()
     with pytest.raises(InputError, match=f"lacks 1 of 6 trials of a complete run, {gone.stem} first"):

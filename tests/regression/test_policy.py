@@ -58,5 +58,7 @@ def test_a_mistake_is_named_with_file_and_key(tmp_path: Path, text: str, said: s
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read .*none.yaml: No such file"):
+    with pytest.raises(
+        InputError, match=r"cannot read --policy .*none.yaml: No such file .*; give a policy that can be read"
+    ):
         load_policy(tmp_path / "none.yaml")
