@@ -11,6 +11,31 @@ from pydantic import Field
 from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
 
+Aggregation = Literal[
+    "mean", "nanmean", "brier_score", "perplexity", "weighted_perplexity", "bits_per_byte", "f1", "matthews_corrcoef",
+    "bleu", "chrf", "chrf++", "ter",
+]  # fmt: skip
+"""lm-eval's name of what makes a column's figure of its items; `brier_score` is a mean too. See `stats.aggregates`."""
+
+
+class Measure(Record):
+    """What a column's figure is: which end is better, how items make it, and what values it can have."""
+
+    higher_is_better: bool = Field(True, description="False where a larger figure is a worse one: error, perplexity")
+    aggregation: Aggregation = Field("mean", description="how the values of items become the column's figure")
+    low: float | None = Field(0.0, description="smallest possible figure; None: no bound")
+    high: float | None = Field(1.0, description="largest possible figure; None: no bound")
+
+    @property
+    def is_share(self) -> bool:
+        """A figure between 0 and 1, shown in per cent."""
+        return (self.low, self.high) == (0.0, 1.0)
+
+    @property
+    def is_mean(self) -> bool:
+        """The figure is the mean of the items' scores."""
+        return self.aggregation in ("mean", "brier_score")
+
 
 class Column(Record):
     """One column of a suite's table: a task or group of lm-eval, with everything that moves its figure."""
@@ -32,9 +57,16 @@ class Column(Record):
     fewshot_as_multiturn: bool = Field(False, description="shots are turns of the conversation")
     add_bos: bool = Field(True, description="prepend the begin-of-text token where the template does not")
     documents: int = Field(description="documents of the column, all subsets together; asserted", gt=0)
-    chance: float | None = Field(None, description="expected score of guessing, share of one")
-    margin: float = Field(0.025, description="default non-inferiority margin, share of one", gt=0)
+    chance: float | None = Field(None, description="expected score of guessing, in the metric's unit")
+    margin: float = Field(0.025, description="default non-inferiority margin, in the metric's unit", gt=0)
     weight_by: Literal["item", "task"] = Field("item", description="how a group's subtasks are averaged")
+    range: tuple[float | None, float | None] | None = Field(
+        None, description="smallest and largest possible figure of a metric that lm-eval does not define"
+    )
+    group_by: str | None = Field(
+        None, description="field of a document whose value groups items that are not independent, e.g. a passage"
+    )
+    measure: Measure = Field(Measure(), description="what the figure is, as the task says; not set in a suite's file")
 
 
 class AccuracySuite(Record):
@@ -46,6 +78,9 @@ class AccuracySuite(Record):
     published: str | None = Field(None, description="CSV of published rows made with this protocol")
     max_gen_tokens: int = Field(1024, description="generation limit where the task names none", gt=0)
     macro_margin: float = Field(0.01, description="margin of the macro average, share of one", gt=0)
+    think_end_token: str | None = Field(
+        None, description="text after which a generated answer begins, e.g. </think>; lm-eval's word"
+    )
     columns: tuple[Column, ...] = Field(description="in order of the table")
 
 
@@ -67,6 +102,14 @@ NO_DATA = "data not present"
 """How the reason of a column begins that is not run because its data are not at hand."""
 
 
+class Notice(Record):
+    """Something that bears on a column's figures, and how often: what lm-eval warned of, prompts that were cut."""
+
+    code: str = Field(description="kind, e.g. token-border")
+    text: str = Field(description="what it is, one sentence")
+    count: int = Field(1, description="items or documents it is about", ge=1)
+
+
 class ColumnStatus(Record):
     """How far one column got on one arm, and what must be known to read its figure."""
 
@@ -83,6 +126,20 @@ class ColumnStatus(Record):
     requests_from_journal: int = Field(0, description="answers that session took from the journal instead", ge=0)
     seconds: float | None = Field(None, description="time of the last session that asked anything, seconds")
     task_hashes: dict[str, str] = Field({}, description="task -> hash of its resolved configuration and data")
+    notices: tuple[Notice, ...] = Field((), description="what bears on the figures")
+
+
+class DataSource(Record):
+    """Where the documents of a task came from, and what they were."""
+
+    dataset: str = Field(
+        description="repository, folder or loader as the task names it; `made by the task` for its own"
+    )
+    name: str | None = Field(None, description="the data set's configuration")
+    revision: str | None = Field(None, description="revision that the task pins")
+    files: dict[str, str] = Field({}, description="file of the user's own -> its SHA-256")
+    documents: int = Field(description="documents", ge=0)
+    content_hash: str = Field(description="hash of all documents, as the task sees them")
 
 
 class AccuracyPlan(Record):
@@ -96,6 +153,7 @@ class AccuracyPlan(Record):
     published: str | None = Field(None, description="as the suite says")
     max_gen_tokens: int = Field(1024, description="as the suite says", gt=0)
     macro_margin: float = Field(0.01, description="as the suite says", gt=0)
+    think_end_token: str | None = Field(None, description="as the suite says")
     columns: tuple[Column, ...] = Field(description="columns asked for")
     arms: tuple[Arm, ...] = Field(description="arms, in order")
     limit: int | None = Field(None, description="items a column, the same seeded sample in all arms")
@@ -121,8 +179,17 @@ class ItemRecord(Record):
     doc_hash: str = Field(description="hash of the document")
     prompt_hash: str = Field(description="hash of the token ids sent (all requests of the item)")
     target_hash: str = Field(description="hash of the expected answer")
-    score: float = Field(description="the column's metric for this item, 0 to 1")
-    metrics: dict[str, float] = Field({}, description="all metrics lm-eval computed for this item")
+    score: float = Field(
+        description="the column's metric for this item; of a metric that is no mean of items, the figure of this item "
+        "alone, for reading"
+    )
+    parts: tuple[float, ...] = Field(
+        (), description="what the column's aggregation takes of this item: `stats.aggregates`; empty for a mean"
+    )
+    cluster: str | None = Field(
+        None, description="what the item shares with others: its document's hash, its group's, or its subset's"
+    )
+    metrics: dict[str, float] = Field({}, description="all metrics lm-eval computed for this item that are numbers")
     target: str = Field(description="expected answer as text")
     responses: tuple[Any, ...] = Field(description="raw: (log-likelihood, is greedy) or generated text")
     filtered: tuple[Any, ...] = Field((), description="what the column's filter made of the responses")
@@ -131,7 +198,10 @@ class ItemRecord(Record):
         (), description="what each log-likelihood is of: the text after the beginning that all share; for reading"
     )
     prompt_tokens: int = Field(description="prompt tokens of all requests of the item", ge=0)
+    seeds: tuple[int, ...] = Field((), description="seed of each sampled answer; empty for greedy ones")
+    score_before: float | None = Field(None, description="the score that `accuracy --rescore` replaced")
     truncated: bool = Field(False, description="a prompt was cut to fit the context")
+    border: bool = Field(False, description="a token spans a context and its continuation")
     unfinished: bool = Field(False, description="generation ended at the token limit")
     unparsed: bool = Field(False, description="no answer could be read from the text")
     method: ScoringMethod = Field(description="how the answer was obtained")

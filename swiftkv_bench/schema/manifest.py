@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from swiftkv_bench.schema.accuracy import AccuracyPlan
+from swiftkv_bench.schema.accuracy import AccuracyPlan, DataSource
 from swiftkv_bench.schema.base import SCHEMA_VERSION, Record
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
 from swiftkv_bench.schema.perf import PerfPlan, SelfTest
@@ -82,6 +82,8 @@ class Manifest(Record):
     task_hashes: dict[str, str] = Field(
         {}, description="accuracy task -> hash of its resolved configuration and documents"
     )
+    data: dict[str, DataSource] = Field({}, description="accuracy task -> where its documents came from")
+    rescored_from: str | None = Field(None, description="run whose recorded answers were scored again")
     git: GitState | None = Field(None, description="None outside a checkout")
     machine: Machine = Field(description="where it ran")
     packages: dict[str, str] = Field(description="versions of the packages that matter")
