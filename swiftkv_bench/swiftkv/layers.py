@@ -16,6 +16,7 @@ from vllm.model_executor.layers.linear import (
 from vllm.model_executor.layers.rotary_embedding import get_rope
 
 from swiftkv_bench.swiftkv.backend import QueryOnlyAttention
+from swiftkv_bench.swiftkv.quantization import Form
 
 __all__ = ["LaterKeyValues", "attention_of_owner"]
 
@@ -105,10 +106,11 @@ class LaterKeyValues(nn.Module):
         owners: layers that own K/V, in order; G of them.
         kv_size: values of one owner's K (or V) on this rank.
         projections: one linear for all owners with outputs (K of each owner, then V of each owner), or, where
-            a per-tensor quantisation scale would have to be shared, one linear per owner with outputs (K, V).
+            that would change how the weights are rounded, one linear per owner with outputs (K, V), as vLLM's own
+            layers are.
     """
 
-    def __init__(self, config: Any, owners: list[int], quant_config: Any, prefix: str) -> None:
+    def __init__(self, config: Any, owners: list[int], form: Form, quant_config: Any, prefix: str) -> None:
         super().__init__()
         ranks = get_tensor_model_parallel_world_size()
         heads, head_dim = config.num_key_value_heads, _head_dim(config)
@@ -118,7 +120,9 @@ class LaterKeyValues(nn.Module):
         self.owners = owners
         self.kv_size = heads * self.head_copies * head_dim // ranks
         self.rotary_emb = _rope(config)
-        per_linear = [owners] if _joint_scale_is_exact(quant_config) else [[owner] for owner in owners]
+        attentions = [f"{prefix}.layers.{owner}.self_attn" for owner in owners]
+        names = [f"{attention}.{kind}_proj_swiftkv" for attention in attentions for kind in "kv"]
+        per_linear = [owners] if form.joins(names, self.kv_size) else [[owner] for owner in owners]
         self.projections = nn.ModuleList(
             MergedColumnParallelLinear(
                 config.hidden_size,
@@ -156,19 +160,3 @@ class LaterKeyValues(nn.Module):
             return weight
         heads = weight.reshape(-1, self.head_dim, *weight.shape[1:])
         return heads.repeat_interleave(self.head_copies, dim=0).reshape(-1, *weight.shape[1:])
-
-
-def _joint_scale_is_exact(quant_config: Any) -> bool:
-    """Whether many layers' K/V weights can be one linear without changing a number.
-
-    Without quantisation they can. A scale per output channel stays with its channel; a scale per tensor would
-    become the largest of all layers'.
-    """
-    if quant_config is None:
-        return True
-    scheme = getattr(quant_config, "target_scheme_map", None)
-    ignored = getattr(quant_config, "ignore", None) or []
-    if not scheme or any("swiftkv" in str(name) for name in ignored):
-        return False
-    strategies = {str(getattr(part.get("weights"), "strategy", "")) for part in scheme.values()}
-    return len(strategies) == 1 and strategies.pop().lower().endswith("channel")

@@ -34,12 +34,12 @@ from vllm.model_executor.models.utils import maybe_prefix
 from vllm.v1.utils import record_function_or_nullcontext as scope
 
 from swiftkv_bench.swiftkv.backend import SelectedRows
-from swiftkv_bench.swiftkv.config import key_value_owners
 from swiftkv_bench.swiftkv.counters import announce_model
 from swiftkv_bench.swiftkv.graphs import StaticInputs, graph_mode
 from swiftkv_bench.swiftkv.layers import LaterKeyValues, attention_of_owner
+from swiftkv_bench.swiftkv.limits import key_value_owners
 from swiftkv_bench.swiftkv.options import Options
-from swiftkv_bench.swiftkv.preflight import check_config
+from swiftkv_bench.swiftkv.preflight import check_config, weight_form
 from swiftkv_bench.swiftkv.weights import load_checkpoint
 
 __all__ = ["LlamaSwiftKVForCausalLM"]
@@ -63,7 +63,8 @@ class FirstHalf(nn.Module):
             for index in range(layers)
         )
         self.norm_swiftkv = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.key_values = LaterKeyValues(config, owners, quant_config, prefix) if owners else None
+        form = weight_form(vllm_config)
+        self.key_values = LaterKeyValues(config, owners, form, quant_config, prefix) if owners else None
 
     def forward(
         self,

@@ -15,7 +15,8 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm, LlamaRotaryEmbedding
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.swiftkv.config import LlamaSwiftKVConfig, key_value_owners
+from swiftkv_bench.swiftkv.config import LlamaSwiftKVConfig
+from swiftkv_bench.swiftkv.limits import key_value_owners
 
 __all__ = ["LlamaSwiftKV", "load"]
 

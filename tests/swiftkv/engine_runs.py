@@ -209,7 +209,7 @@ def main(folder: Path, names: list[str]) -> None:
         started = time.perf_counter()
         try:
             result = _execute(RUNS[name], paths[RUNS[name].checkpoint])
-        except SwiftKVBenchError as error:  # refusals are outcomes; anything else ends the process
+        except (SwiftKVBenchError, NotImplementedError) as error:  # refusals are outcomes; others end the process
             traceback.clear_frames(error.__traceback__)
             result = RunResult(error=str(error))
         result.seconds = time.perf_counter() - started

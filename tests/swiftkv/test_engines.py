@@ -90,6 +90,8 @@ def test_fp8_weights_are_near_the_dequantised_reference(
 def test_a_float8_cache_shared_by_layers_is_read_with_the_scales_it_was_written_with(
     engine_runs: dict[str, dict[str, Any]], references: References
 ) -> None:
+    if "AVX-512" in str(engine_runs["skip_fp8_cache"]["error"]):
+        pytest.skip("vLLM's CPU engine has a float8 cache on processors with AVX-512 alone")
     # As above, and 8 bits in the cache; read with a scale of 1 for the stored 0.04 and 0.02 it is off by several nat.
     assert _compare(references, "skip_fp8_cache", engine_runs["skip_fp8_cache"]).mean < 0.4
 

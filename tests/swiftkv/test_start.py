@@ -10,7 +10,7 @@ import pytest
 
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.swiftkv import compat
-from swiftkv_bench.swiftkv.config import key_value_owners
+from swiftkv_bench.swiftkv.limits import key_value_owners
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.preflight import check_backend, check_config
 
@@ -18,6 +18,7 @@ from swiftkv_bench.swiftkv.preflight import check_backend, check_config
 def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
     """The attributes of a ``VllmConfig`` that the plug-in reads, as a sound engine has them."""
     parallel: dict[str, Any] = {
+        "tensor_parallel_size": 1,
         "pipeline_parallel_size": 1,
         "decode_context_parallel_size": 1,
         "prefill_context_parallel_size": 1,
@@ -39,7 +40,14 @@ def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
         "quant_config": None,
     }
     model: dict[str, Any] = {"runner_type": "generate", "quantization": None}
-    hf: dict[str, Any] = {"layer_types": None, "is_causal": True}
+    hf: dict[str, Any] = {
+        "layer_types": None,
+        "is_causal": True,
+        "sliding_window": None,
+        "quantization_config": None,
+        "num_hidden_layers": 6,
+        "num_key_value_layers": 3,
+    }
     passes: dict[str, Any] = {"enable_sp": False}
     uva: dict[str, Any] = {"cpu_offload_gb": 0}
     prefetch: dict[str, Any] = {"offload_group_size": 0}
@@ -126,8 +134,12 @@ def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, w
         ({"is_causal": False}, "is_causal is false"),
         ({"speculative_config": SimpleNamespace(method="eagle3")}, "speculative method 'eagle3' reads hidden states"),
         ({"speculative_config": SimpleNamespace(method="extract_hidden_states")}, "method 'extract_hidden_states'"),
-        ({"quantization": "fp8"}, "quantization is 'fp8' in a form that was never checked"),
-        ({"quantization": "awq"}, "quantization is 'awq'"),
+        ({"sliding_window": 4096}, "sliding_window is 4096, but later layers attend to the whole context"),
+        (
+            {"quantization": "awq", "quantization_config": {"quant_method": "awq"}},
+            "quantization is 'awq', which was never",
+        ),
+        ({"num_key_value_layers": 7, "num_hidden_layers": 6}, "num_key_value_layers is 7, must be within"),
     ],
 )
 @pytest.mark.parametrize("mode", ["skip", "full"])
@@ -153,23 +165,8 @@ def test_what_skip_cannot_serve_full_can(changes: dict[str, Any], words: str) ->
     check_config(_vllm_config(**changes), Options(mode="full"))
 
 
-def _compressed_tensors(bits: int, kind: str) -> dict[str, Any]:
-    weights = SimpleNamespace(num_bits=bits, type=kind)
-    return {
-        "quantization": "compressed-tensors",
-        "quant_config": SimpleNamespace(target_scheme_map={"Linear": {"weights": weights}}),
-    }
-
-
 def test_layers_that_all_attend_to_everything_may_say_so() -> None:
     check_config(_vllm_config(layer_types=["full_attention"] * 6), Options(mode="full"))
-
-
-def test_of_compressed_tensors_8_bit_floats_alone_are_served() -> None:
-    check_config(_vllm_config(**_compressed_tensors(8, "float")), Options(mode="full"))
-    for bits, kind in ((8, "int"), (4, "int"), (4, "float")):
-        with pytest.raises(EngineError, match="quantization is 'compressed-tensors' in a form"):
-            check_config(_vllm_config(**_compressed_tensors(bits, kind)), Options(mode="full"))
 
 
 def test_every_import_of_vllm_is_checked() -> None:

@@ -1,0 +1,234 @@
+"""What SwiftKV refuses, decided from plain values: imports neither vLLM nor torch, starts nothing.
+
+``preflight`` fills ``Facts`` from the configuration of an engine that starts, the harness from ``config.json``, the
+profile and the options of one that might. Both get the same refusals in the same words.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from swiftkv_bench.errors import EngineError
+from swiftkv_bench.swiftkv.quantization import Form
+
+__all__ = ["CONFIG_KEYS", "Facts", "key_value_owners", "refusals"]
+
+CACHE_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3")
+SPECULATIVE_METHODS = ("ngram", "draft_model")
+"""Methods that propose tokens without the target's hidden states."""
+CONFIG_KEYS = (
+    "dual_chunk_attention_config",
+    "is_causal",
+    "key_value_group_size",
+    "layer_types",
+    "model_type",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "num_key_value_heads",
+    "num_key_value_layers",
+)
+"""Keys of ``config.json`` that decide."""
+_WAY_OUT = 'use --additional-config \'{"swiftkv_mode": "full"}\''
+
+_Rows = list[tuple[bool, str]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an engine that serves a SwiftKV model; the defaults are those of a sound one.
+
+    Attributes:
+        config: the keys ``CONFIG_KEYS`` of ``config.json``; empty when it is not known.
+        sliding_window: tokens that a layer looks back to; None when it looks back to all.
+        runner_type: ``generate`` or ``pooling``.
+        splits_hidden_states: whether a compiler pass (sequence parallelism) does.
+    """
+
+    mode: Literal["skip", "full"] = "skip"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    form: Form = field(default_factory=Form)
+    sliding_window: int | None = None
+    runner_type: str = "generate"
+    v2_runner: bool = False
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    decode_context_parallel_size: int = 1
+    prefill_context_parallel_size: int = 1
+    splits_hidden_states: bool = False
+    watermark: bool = False
+    dual_batch_overlap: bool = False
+    offloads: bool = False
+    breakable_graphs: bool = False
+    kv_sharing_fast_prefill: bool = False
+    calculate_kv_scales: bool = False
+    kv_cache_dtype: str = "auto"
+    kv_cache_dtype_skip_layers: bool = False
+    kv_connector: bool = False
+    lora: bool = False
+    speculative_method: str | None = None
+
+
+def refusals(facts: Facts) -> list[str]:
+    """Why SwiftKV would give wrong answers or was never checked, a sentence each with key, value and way out."""
+    rows = _layout(facts) + _cache(facts) + _model(facts)
+    if facts.mode == "skip":
+        rows += _skip(facts)
+    return [sentence for refused, sentence in rows if refused] + _layers(facts.config)
+
+
+def key_value_owners(layers: int, key_value_layers: int | None, group_size: int | None) -> dict[int, int]:
+    """Map each later layer to the layer whose K/V it reads: the first of its group.
+
+    Returns:
+        later layer index -> owner's index, in order; empty when all layers are ordinary.
+
+    Raises:
+        EngineError: N is outside 1 .. L, or the group size does not divide L - N.
+    """
+    first = layers if key_value_layers is None else key_value_layers
+    size = 1 if group_size is None else group_size
+    if not 1 <= first <= layers:
+        raise EngineError(f"config.json: num_key_value_layers is {first}, must be within 1 .. {layers}")
+    if size < 1 or (layers - first) % size != 0:
+        raise EngineError(
+            f"config.json: key_value_group_size is {size}, must divide the {layers - first} layers after layer {first}"
+        )
+    return {layer: layer - (layer - first) % size for layer in range(first, layers)}
+
+
+def _layout(facts: Facts) -> _Rows:
+    """How the model is spread over devices, memories and batches."""
+    return [
+        (
+            facts.pipeline_parallel_size > 1,
+            f"--pipeline-parallel-size is {facts.pipeline_parallel_size}: K/V of later layers are made on one"
+            " rank; use --tensor-parallel-size instead",
+        ),
+        (
+            facts.decode_context_parallel_size > 1,
+            f"--decode-context-parallel-size is {facts.decode_context_parallel_size}; leave it at 1",
+        ),
+        (
+            facts.prefill_context_parallel_size > 1,
+            f"prefill_context_parallel_size is {facts.prefill_context_parallel_size}; leave it at 1",
+        ),
+        (
+            facts.splits_hidden_states,
+            "sequence parallelism is on (pass_config.enable_sp or fuse_gemm_comms), which would split the hidden"
+            " states between the two halves; turn both off",
+        ),
+        (facts.watermark, "--watermark-config is set, for which vLLM takes the V2 model runner; drop it"),
+        (
+            facts.v2_runner,
+            "the V2 model runner was never run with SwiftKV and is vLLM's default here; start the engine with"
+            " VLLM_USE_V2_MODEL_RUNNER=0 in its environment",
+        ),
+        (
+            facts.dual_batch_overlap,
+            "dual-batch overlap is on, which splits a batch between the two halves; drop --enable-dbo",
+        ),
+        (
+            facts.offloads,
+            "--cpu-offload-gb or --offload-group-size is set, which the layers of both halves would ignore; drop it and"
+            " spread the weights by --tensor-parallel-size",
+        ),
+        (
+            facts.breakable_graphs,
+            "VLLM_USE_BREAKABLE_CUDAGRAPH=1 would freeze one choice of rows into a graph; unset it",
+        ),
+    ]
+
+
+def _cache(facts: Facts) -> _Rows:
+    """What is kept in the KV cache, and who else reads or writes it."""
+    return [
+        (facts.kv_sharing_fast_prefill, "--kv-sharing-fast-prefill is on, which SwiftKV replaces; drop it"),
+        (
+            facts.calculate_kv_scales,
+            "--calculate-kv-scales is on, but later layers see no K/V in their forward; drop it",
+        ),
+        (
+            facts.kv_cache_dtype_skip_layers,
+            "--kv-cache-dtype-skip-layers gives layers caches of different types, which those that share K/V cannot"
+            " read; drop it",
+        ),
+        (
+            facts.kv_connector,
+            "a KV connector is configured, which saves K/V layer by layer in forward; drop --kv-transfer-config",
+        ),
+        (
+            facts.kv_cache_dtype not in CACHE_DTYPES,
+            f"--kv-cache-dtype is {facts.kv_cache_dtype!r}, never checked where K/V are written apart from attention;"
+            f" choose {', '.join(CACHE_DTYPES)}",
+        ),
+    ]
+
+
+def _model(facts: Facts) -> _Rows:
+    """What vLLM's models can be and a SwiftKV model cannot."""
+    method, config = facts.speculative_method, facts.config
+    kinds = sorted(set(config.get("layer_types") or ()) - {"full_attention"})
+    heads = config.get("num_key_value_heads") or config.get("num_attention_heads")
+    return [
+        (
+            facts.lora,
+            "--enable-lora is on, but later layers have no k_proj, v_proj or q_proj that an adapter could change; merge"
+            " the adapter into the weights",
+        ),
+        (
+            method is not None and method not in SPECULATIVE_METHODS,
+            f"speculative method {method!r} reads hidden states of the target's layers or was never run with SwiftKV;"
+            f" choose {' or '.join(SPECULATIVE_METHODS)} or drop --speculative-config",
+        ),
+        (facts.form.refusal is not None, str(facts.form.refusal)),
+        (
+            facts.form.scale == "block" and heads is not None and facts.tensor_parallel_size > heads,
+            f"--tensor-parallel-size is {facts.tensor_parallel_size} with {heads} K/V heads and weights scaled by"
+            " block, which cannot be copied head by head; use as many ranks as heads",
+        ),
+        (
+            bool(kinds),
+            f"config.json: layer_types holds {', '.join(kinds)}, but later layers attend to the whole context; only"
+            " full_attention will do",
+        ),
+        (
+            facts.sliding_window is not None and not kinds,
+            f"config.json: sliding_window is {facts.sliding_window}, but later layers attend to the whole context;"
+            " give --disable-sliding-window, which keeps the context within it, or take a model without one",
+        ),
+        (
+            bool(config.get("dual_chunk_attention_config")),
+            "config.json: dual_chunk_attention_config is set, but later layers attend in one piece; remove it and keep"
+            " to the context of the model without it",
+        ),
+        (
+            config.get("is_causal") is False,
+            "config.json: is_causal is false, but rows are skipped because no earlier token reads them; remove it",
+        ),
+    ]
+
+
+def _skip(facts: Facts) -> _Rows:
+    """What mode ``full`` can do and mode ``skip`` cannot."""
+    return [
+        (
+            facts.speculative_method is not None,
+            "--speculative-config is set, under which vLLM drops the logits processor that tells which rows are needed;"
+            f" drop it or {_WAY_OUT}",
+        ),
+        (
+            facts.runner_type != "generate",
+            f"--runner {facts.runner_type} pools hidden states of rows that mode skip leaves out; {_WAY_OUT}",
+        ),
+    ]
+
+
+def _layers(config: Mapping[str, Any]) -> list[str]:
+    layers = config.get("num_hidden_layers")
+    if layers is None:
+        return []
+    try:
+        key_value_owners(layers, config.get("num_key_value_layers"), config.get("key_value_group_size"))
+    except EngineError as refusal:
+        return [str(refusal)]
+    return []
