@@ -78,7 +78,7 @@ def form_of(
     """
     if checkpoint:
         method = str(checkpoint.get("quant_method") or "unknown")
-        if option in ONLINE:
+        if option is not None and option in ONLINE:
             return _refused(option, "is for unquantised weights, and these are quantised; drop --quantization")
         readers = {"fp8": _fp8, "compressed-tensors": _compressed_tensors, "fbgemm_fp8": _fbgemm}
         if method.startswith("modelopt"):
