@@ -106,7 +106,9 @@ class _Execution:
         """Accuracy, then load, on one fleet of engines."""
         request = self.request
         if request.self_test and request.plan.perf is not None and self.run.manifest.self_test is None:
-            self.update(self_test=tested_client(request.plan.perf, self.observer, workers=request.workers))
+            found = tested_client(request.plan.perf, self.observer, workers=request.workers)
+            failed = isinstance(found, str)
+            self.update(self_test=None if failed else found, self_test_failure=found if failed else None)
         with Fleet(
             request.engines,
             self._build,

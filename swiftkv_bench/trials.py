@@ -100,10 +100,10 @@ def _recorded(trial: Trial, done: TrialRun, watch: Watch, status: TrialStatus, r
     return Recorded(record, done.table)
 
 
-def tested_client(plan: PerfPlan, observer: Observer, *, workers: int) -> SelfTest | None:
+def tested_client(plan: PerfPlan, observer: Observer, *, workers: int) -> SelfTest | str | None:
     """What the client measures of the fake engine at the plan's densest stream of tokens.
 
-    None when no point has a rate, so that there is none to hold, or when the test itself could not be made.
+    A text says why the test could not be made; None when no point has a rate, so that there is none to hold.
     """
     paced = [t.point for t in plan.trials if t.point.arrivals.rate is not None]
     if not paced:
@@ -113,8 +113,8 @@ def tested_client(plan: PerfPlan, observer: Observer, *, workers: int) -> SelfTe
     try:
         found = self_test(densest.arrivals.rate or 0.0, round(densest.output_len.mean), workers=workers)
     except EngineError as e:
-        observer.finish("self-test")
-        observer.note(f"{e}; the run goes on without it")
-        return None
+        reason = str(e).splitlines()[0]
+        observer.finish("self-test", f"no self-test of the client: {reason}; the run goes on without it")
+        return reason
     observer.finish("self-test", sentence(found))
     return found

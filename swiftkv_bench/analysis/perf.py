@@ -25,7 +25,7 @@ def analyse_perf(
 ) -> tuple[PerfAnalysis, list[Finding]]:
     """All points of a run, one trial in memory at a time, and what stands against their figures."""
     cells: dict[tuple[str, Arm], Cell] = {}
-    tested = check_self_test(manifest.self_test)
+    tested = check_self_test(manifest.self_test, manifest.self_test_failure)
     findings: list[Finding] = [] if tested is None else [tested]
     for record, table in trials:
         cell = cells.setdefault((record.trial.point.point_id, record.trial.arm), Cell())

@@ -69,7 +69,9 @@ app.command("distill")(distill)
 
 def main() -> None:
     """Entry point of the `swiftkv-bench` script."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
     harden()
     try:
         try:

@@ -4,18 +4,17 @@ import http.client
 import json
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from swiftkv_bench import redaction, units
-from swiftkv_bench.engines import engine_log, guard
+from swiftkv_bench.engines import engine_log
+from swiftkv_bench.engines.guarded import END_S, Guarded
 from swiftkv_bench.errors import EngineError, InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
@@ -23,8 +22,6 @@ from swiftkv_bench.store import write_atomic
 
 HOST = "127.0.0.1"
 POLL_S = 0.2
-END_S = guard.GRACE_S + guard.KILL_S + 5
-"""A server that does not answer may take so long until its processes have ended."""
 
 
 class ServerProcess:
@@ -48,7 +45,7 @@ class ServerProcess:
         self._port = port
         self._timeout_s = start_timeout_s
         self._api_key = api_key
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Guarded | None = None
         self._started = 0.0
         self._log_start = 0
         self._secrets = redaction.secret_values(env) | ({api_key} if api_key else set())
@@ -65,8 +62,8 @@ class ServerProcess:
 
     @property
     def session(self) -> int | None:
-        """Session id of the guard and everything it started; None when it is not running."""
-        return None if self._process is None else self._process.pid
+        """Session id of the guards and everything they started; None when they are not running."""
+        return None if self._process is None else self._process.session
 
     @property
     def base_url(self) -> str:
@@ -87,14 +84,7 @@ class ServerProcess:
             opened = self._log.open("ab")
         self._log_start = opened.tell()
         with opened as log:
-            self._process = subprocess.Popen(
-                [sys.executable, guard.__file__, *self._command],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._env,
-                start_new_session=True,
-            )
+            self._process = Guarded(self._command, env=self._env, stdout=log, stderr=subprocess.STDOUT)
 
     def wait_ready(self, observer: Observer) -> EngineInfo:
         """Blocks until /health answers.
@@ -131,9 +121,9 @@ class ServerProcess:
 
     def check_alive(self) -> None:
         """Raises EngineError, with the end of the log, if the process has ended."""
-        code = None if self._process is None else self._process.poll()
         if self._process is None:
             raise EngineError(f"the {self._spec.arm} engine has not been started")
+        code = self._process.exit_code()
         if code is not None:
             lines = self._own_lines()
             raise EngineError(
@@ -146,10 +136,10 @@ class ServerProcess:
 
         Waits for the process, which ends some time after its server: vLLM's API server first ends the engine's others.
         """
-        if self._process is None or (self._process.poll() is None and _healthy(f"{self.base_url}/health")):
+        process = self._process
+        if process is None or (process.exit_code() is None and _healthy(f"{self.base_url}/health")):
             return None
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S)
+        process.exit_code(END_S)
         try:
             self.check_alive()
         except EngineError as e:
@@ -161,13 +151,7 @@ class ServerProcess:
         if self._process is None:
             return
         process, self._process = self._process, None
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.stop()
         self._redact_log()
 
     def __enter__(self) -> Self:

@@ -6,10 +6,11 @@ ended. The client itself is `load.client`; where records go and which trial come
 
 import os
 import select
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,7 +25,7 @@ from swiftkv_bench.load.client import Progress
 from swiftkv_bench.load.job import Job, Slice, empty_times
 from swiftkv_bench.load.request import encode
 from swiftkv_bench.load.target import Target
-from swiftkv_bench.load.worker import read_message, write_message
+from swiftkv_bench.load.worker import PARENTS_SIGNALS, read_message, write_message
 from swiftkv_bench.load.workload import Prompt, Tokenise, Vocabulary
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.perf import ClientTelemetry, Float, Int, Point, RequestTable, Trial
@@ -107,7 +108,9 @@ def run_trial(
     """
     load = _load(trial, target, options)
     jobs = _jobs(trial.point, load, target, options)
-    with _Workers(jobs) as workers:
+    with _Workers(options.workers) as workers:
+        workers.give(jobs)
+        del jobs
         workers.wait("ready", lambda _: None)
         if window is not None:
             window.opens()
@@ -270,22 +273,23 @@ def _concatenated(slices: Sequence[Slice]) -> Slice:
 class _Workers:
     """The client processes of a trial. Leaving the context ends them, whatever happened."""
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "swiftkv_bench.load.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-            )
-            for _ in jobs
-        ]
-        self._jobs = jobs
+    def __init__(self, n: int) -> None:
+        # A worker inherits the mask, so that Ctrl-C cannot reach one that is not yet prepared for it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS)
+        try:
+            self._processes = [
+                subprocess.Popen(
+                    [sys.executable, "-m", "swiftkv_bench.load.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    bufsize=0,
+                )
+                for _ in range(n)
+            ]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> "_Workers":
-        for process, job in zip(self._processes, self._jobs, strict=True):
-            write_message(_pipe(process.stdin), job)
-        self._jobs = ()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -298,10 +302,17 @@ class _Workers:
             process.wait()
             _pipe(process.stdout).close()
 
+    def give(self, jobs: Sequence[Job]) -> None:
+        """Sends each process its job."""
+        for i, job in enumerate(jobs):
+            with self._alive(i) as process:
+                write_message(_pipe(process.stdin), job)
+
     def tell(self, word: str, value: float) -> None:
         """Sends a command to all processes."""
-        for process in self._processes:
-            _pipe(process.stdin).write(f"{word} {value!r}\n".encode())
+        for i in range(len(self._processes)):
+            with self._alive(i) as process:
+                _pipe(process.stdin).write(f"{word} {value!r}\n".encode())
 
     def wait(self, word: str, progress: Callable[[Progress], None]) -> list[Any]:
         """The value that each process says with `word`; progress said meanwhile is summed and passed on."""
@@ -322,16 +333,26 @@ class _Workers:
         return [said[i] for i in range(len(streams))]
 
     def _read(self, i: int) -> tuple[str, Any]:
+        with self._alive(i) as process:
+            message: tuple[str, Any] = read_message(_pipe(process.stdout))
+        return message
+
+    @contextmanager
+    def _alive(self, i: int) -> Iterator["subprocess.Popen[bytes]"]:
+        """A process to talk with.
+
+        Raises:
+            EngineError: it has ended.
+        """
         process = self._processes[i]
         try:
-            message: tuple[str, Any] = read_message(_pipe(process.stdout))
-        except EOFError as e:
+            yield process
+        except (EOFError, BrokenPipeError) as e:
             code = process.wait()
             raise EngineError(
                 f"client process {os.getpid()}.{i} ended with code {code} before its time; its messages are above, "
                 "and a code of -9 means that memory ran out: lower --requests"
             ) from e
-        return message
 
 
 def _pipe(stream: Any) -> Any:

@@ -4,6 +4,7 @@ Run before a load run at its rate and output length, so that a machine too slow 
 before an engine is measured with it. The load lasts about two seconds.
 """
 
+import http.client
 import math
 import re
 import subprocess
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from swiftkv_bench import units
+from swiftkv_bench.engines.guarded import Guarded
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.load.driver import Options, TrialRun, run_trial
 from swiftkv_bench.load.target import Target
@@ -136,27 +138,41 @@ def sentence(found: SelfTest) -> str:
 
 @contextmanager
 def _fake_engine(itl_s: float, max_model_len: int) -> Iterator[str]:
-    """A fake engine for as long as the context lasts; its address."""
+    """A fake engine for as long as the context lasts; its address.
+
+    Raises:
+        EngineError: it does not start, or ends while the context lasts and that is why something failed.
+    """
     command = [sys.executable, "-m", _MODULE, "--ttft", str(TTFT_S), "--itl", str(itl_s)]
     command += ["--max-model-len", str(max_model_len)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            if process.stderr is None:
-                raise RuntimeError("the fake engine was started without pipes")
-            address = _ADDRESS.search(line := process.stderr.readline())
-            if address is None:
-                raise EngineError(f"the fake engine of the self-test did not start: {line.strip() or 'no message'}")
-            yield address.group(0)
-        finally:
-            process.terminate()
-            process.communicate()
+    engine = Guarded(command, stderr=subprocess.PIPE)
+    try:
+        address = _ADDRESS.search(line := engine.stderr.readline().decode(errors="replace"))
+        if address is None:
+            raise EngineError(f"the fake engine of the self-test did not start: {line.strip() or 'no message'}")
+        yield address.group(0)
+    except EngineError as e:
+        if (code := engine.exit_code()) is not None:
+            raise EngineError(f"the fake engine of the self-test ended with exit code {code}") from e
+        raise
+    finally:
+        engine.stop()
 
 
 def _lateness_p99_s(url: str) -> float:
-    """Upper bound of the fake engine's own lateness for 99 % of its writes."""
-    with urllib.request.urlopen(f"{url}/metrics", timeout=_IDLE_TIMEOUT_S) as answer:
-        page = answer.read().decode()
+    """Upper bound of the fake engine's own lateness for 99 % of its writes.
+
+    Raises:
+        EngineError: the engine does not answer, or its page has no such figures.
+    """
+    try:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=_IDLE_TIMEOUT_S) as answer:
+            page = answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException) as e:
+        raise EngineError(f"the fake engine of the self-test does not answer: {e}") from e
     buckets = [(bound, int(seen)) for bound, seen in _BUCKET.findall(page)]
+    found = next((bound for bound, seen in buckets if seen >= 0.99 * buckets[-1][1]), None)
     worst = _WORST.search(page)
-    found = next(bound for bound, seen in buckets if seen >= 0.99 * buckets[-1][1])
-    return float(worst.group(1)) if found == "+Inf" and worst is not None else float(found)
+    if found is None or worst is None:
+        raise EngineError("the fake engine of the self-test does not say how late it was")
+    return float(worst.group(1)) if found == "+Inf" else float(found)

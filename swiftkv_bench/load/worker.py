@@ -10,6 +10,7 @@ import os
 import pickle
 import resource
 import signal
+import sys
 from time import perf_counter
 from typing import Any, BinaryIO, Literal
 
@@ -21,6 +22,8 @@ Command = tuple[Literal["go", "stop", "cancel"], float]
 _PROGRESS_S = 0.5
 _LENGTH_BYTES = 8
 _DEFECT = 70
+PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""They reach the whole foreground group; the parent decides and says so."""
 CANCELLED = "the run was interrupted first"
 OVER = "the measured requests had ended"
 
@@ -154,11 +157,15 @@ def _die(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 def main() -> None:
     """Runs the job on standard input."""
-    # Ctrl-C reaches the whole foreground group; the parent decides and says so.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in PARENTS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    job = read_message(os.fdopen(0, "rb", buffering=0, closefd=False))
+    try:
+        job = read_message(os.fdopen(0, "rb", buffering=0, closefd=False))
+    except EOFError:
+        sys.exit(1)  # the parent is gone
     raise_file_limit()
     loop, name = event_loop()
     asyncio.set_event_loop(loop)

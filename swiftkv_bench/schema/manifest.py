@@ -76,6 +76,9 @@ class Manifest(Record):
     self_test: SelfTest | None = Field(
         None, description="what the client measured of the fake engine before the run; None when it was not asked"
     )
+    self_test_failure: str | None = Field(
+        None, description="why the self-test could not be made; None when it was made or not asked"
+    )
     slo: str | None = Field(None, description="latency targets of goodput as typed: ttft=2s,tpot=50ms,share=90%")
     plan: RunPlan = Field(description="the plan, whole: columns, grid, seeds and ids")
     plan_hash: str = Field(description="content hash of the plan")

@@ -217,6 +217,13 @@ def test_a_client_that_was_late_before_the_run_is_a_warning(
     assert (None if finding is None else (finding.code, finding.severity)) == expected
 
 
+def test_a_self_test_that_could_not_be_made_is_a_note_with_its_reason() -> None:
+    finding = check_self_test(None, "the fake engine of the self-test ended with exit code 137")
+    assert finding is not None
+    assert (finding.code, finding.severity) == ("self-test", "note")
+    assert "not tested before the run: the fake engine of the self-test ended with exit code 137." in finding.message
+
+
 def test_the_warning_says_how_late_the_client_was() -> None:
     finding = check_self_test(SELF_TEST.model_copy(update={"verdict": "client-late", "token_lag_p99_s": 0.025}))
     assert finding is not None

@@ -1,15 +1,18 @@
 """The self-test: its judgement on tables with known lateness, and one run."""
 
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from swiftkv_bench.errors import EngineError
 from swiftkv_bench.load.driver import TrialRun
 from swiftkv_bench.load.self_test import TTFT_S, judge, self_test, sentence, token_lag_s
 from swiftkv_bench.schema.perf import Arrivals, ClientTelemetry, Length, Point
 from tests import synthetic
+from tests.killing import below, killed_when_it_appears
 
 POINT = Point(
     input_len=Length(mean=64), output_len=Length(mean=4), arrivals=Arrivals(process="poisson", rate=10.0), requests=100
@@ -74,3 +77,13 @@ def test_it_runs_at_the_planned_rate_and_length() -> None:
     assert (found.rate, found.output_tokens, found.requests, found.failed) == (60.0, 8, 90, 0)
     assert found.token_lag_p50_s > 0
     assert found.cpu_s_per_1000_tokens > 0
+
+
+@pytest.mark.parametrize("after_s", [0.0, 1.0])
+def test_a_fake_engine_that_dies_is_one_sentence(after_s: float) -> None:
+    with (
+        killed_when_it_appears("swiftkv_bench.engines.fake ", after_s),
+        pytest.raises(EngineError, match=r"^the fake engine of the self-test (ended with exit code 137|did not start)"),
+    ):
+        self_test(60.0, 8)
+    assert below(os.getpid(), "swiftkv_bench.engines.fake ") == []
