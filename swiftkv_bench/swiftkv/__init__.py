@@ -6,11 +6,14 @@ it also works where the harness's own dependencies are not installed.
 
 ======================  =============================================================================
 ``options``             what ``--additional-config`` may say
-``compat``              the only file that knows vLLM versions
+``versions``            the vLLM releases that were tested, as data
+``compat``              the only file that knows what differs between vLLM versions
 ``preflight``           refusals at start, one sentence each
 ``config``              the Hugging Face config class
 ``rows``                which rows of a batch run the second half (pure, numpy)
-``tracker``             the logits processor that learns what each request needs
+``steps``               what one forward pass needs
+``tracker``             V1 runner: a logits processor that learns what each request needs
+``model_state``         V2 runner: the model's state, which learns the same and tells the builder
 ``backend``             attention over K/V written before, and its metadata builder
 ``layers``              later layers and their joint K/V projection
 ``graphs``              static inputs for the second half's CUDA graphs

@@ -1,15 +1,14 @@
 """Attention of later layers: K/V were written before, queries are the selected rows.
 
 vLLM groups layers by the backend they ask for, so naming a subclass gives later layers a metadata builder of
-their own while they stay in the KV cache group of all layers. That builder decides, once a step, which rows
-run; the model finds the decision on the metadata as ``swiftkv_rows``.
+their own while they stay in the KV cache group of all layers. That builder narrows each batch to the rows of the step's
+selection; the model finds them on the metadata as ``swiftkv_rows``.
 """
 
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.model_executor.layers.attention import Attention
@@ -19,10 +18,11 @@ from swiftkv_bench.swiftkv.compat import encode_layer_name, planning_outside_gra
 from swiftkv_bench.swiftkv.counters import counters
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.preflight import check_backend
-from swiftkv_bench.swiftkv.rows import Selection, select_rows
+from swiftkv_bench.swiftkv.rows import Selection
+from swiftkv_bench.swiftkv.steps import Step
 from swiftkv_bench.swiftkv.tracker import tracker_of
 
-__all__ = ["QueryOnlyAttention", "SelectedRows"]
+__all__ = ["QueryOnlyAttention", "SelectedRows", "SelectsRows"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,10 @@ class SelectedRows:
         count: number of selected rows; 0 when the second half does not run.
         indices: int64, shape (count,); with ``count`` 0 the last row of each request, from which vLLM samples
             and drops the sample.
-        graphs: whether captured graphs may be replayed; false in dummy runs, which may precede the capture.
     """
 
     count: int
     indices: torch.Tensor
-    graphs: bool
 
 
 @dataclass
@@ -46,6 +44,10 @@ class SkippedStep:
     """Metadata of a step whose second half does not run: no attention will read it."""
 
     swiftkv_rows: SelectedRows | None
+
+
+class SelectsRows:
+    """Marks the metadata builders whose ``build`` takes ``swiftkv_step``."""
 
 
 class QueryOnlyAttention(Attention):
@@ -85,8 +87,8 @@ def _selecting_backend(base: Any) -> Any:
 def _selecting_builder(base_builder: Any) -> Any:
     """Subclass of a metadata builder that narrows each batch to the rows that run the second half."""
 
-    class SelectingMetadataBuilder(base_builder):
-        # A step's rows are decided in build(); metadata of another step must not be reused.
+    class SelectingMetadataBuilder(SelectsRows, base_builder):
+        # A step's rows are decided before build(); metadata of another step must not be reused.
         supports_update_block_table = False
 
         def __init__(self, kv_cache_spec: Any, layer_names: list[str], vllm_config: Any, device: Any, **more: Any):
@@ -95,7 +97,7 @@ def _selecting_builder(base_builder: Any) -> Any:
             self._tracker = tracker_of(vllm_config)
             # Every rank sees the same batch; one of them counts it.
             self._counts = get_tensor_model_parallel_rank() == 0
-            self._counted_steps = 0
+            self._steps_taken = 0
 
         @classmethod
         def get_cudagraph_support(cls, vllm_config: Any, kv_cache_spec: Any) -> AttentionCGSupport:
@@ -105,15 +107,23 @@ def _selecting_builder(base_builder: Any) -> Any:
             # The number of rows of a mixed batch depends on its data, so no full graph can hold it.
             return min(support, AttentionCGSupport.UNIFORM_BATCH, key=lambda level: level.value)
 
-        def build(self, common_prefix_len: int, common_attn_metadata: Any, fast_build: bool = False) -> Any:
-            selection = self._select(common_attn_metadata)
-            real = self._count(common_attn_metadata, selection)
+        def build(
+            self,
+            common_prefix_len: int,
+            common_attn_metadata: Any,
+            fast_build: bool = False,
+            swiftkv_step: Step | None = None,
+        ) -> Any:
+            step = self._tracked(common_attn_metadata) if swiftkv_step is None else swiftkv_step
+            if step is not None and self._counts:
+                counters().step(step.tokens, step.prompt_tokens, step.second_half_tokens)
+            selection = None if step is None else step.selection
             # Prefix length 0: a cascade would be planned for the rows before selection.
             if selection is None:
                 metadata = super().build(0, common_attn_metadata, fast_build)
                 metadata.swiftkv_rows = None
                 return metadata
-            rows = _to_device(selection, common_attn_metadata, graphs=real)
+            rows = _to_device(selection, common_attn_metadata)
             if not rows.count:
                 return SkippedStep(rows)
             with planning_outside_graphs(self):
@@ -121,30 +131,13 @@ def _selecting_builder(base_builder: Any) -> Any:
             metadata.swiftkv_rows = rows
             return metadata
 
-        def _select(self, batch: Any) -> Selection | None:
-            if not self._skips or self._tracker is None or batch.max_query_len <= 1:
-                return None
-            needs_all, prompt_lens = self._tracker.rows(batch.num_reqs, getattr(batch, "req_idx", None))
-            seq_lens = batch.seq_lens_cpu_upper_bound
-            if seq_lens is None:
-                seq_lens = torch.from_numpy(prompt_lens)  # unknown: as if every prompt ended in this step
-            return select_rows(batch.query_start_loc_cpu.numpy(), seq_lens.numpy(), prompt_lens, needs_all)
-
-        def _count(self, batch: Any, selection: Selection | None) -> bool:
-            """Count a step of real requests, which alone announce themselves to the tracker; say if it is one."""
+        def _tracked(self, batch: Any) -> Step | None:
+            """V1 runner: the step that the tracker was told of; None in dummy runs, which it is not told of."""
             tracker = self._tracker
-            if tracker is None or tracker.steps == self._counted_steps:
-                return False
-            self._counted_steps = tracker.steps
-            if not self._counts:
-                return True
-            query_start = batch.query_start_loc_cpu.numpy()
-            tokens = int(query_start[-1])
-            prompt = 0
-            if batch.is_prefilling is not None:
-                prompt = int(np.diff(query_start)[batch.is_prefilling.numpy().astype(bool)].sum())
-            counters().step(tokens, prompt, tokens if selection is None else len(selection.indices))
-            return True
+            if tracker is None or tracker.steps == self._steps_taken:
+                return None
+            self._steps_taken = tracker.steps
+            return tracker.step(batch, skips=self._skips)
 
     return SelectingMetadataBuilder
 
@@ -156,13 +149,13 @@ def _upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
-def _to_device(selection: Selection, batch: Any, graphs: bool) -> SelectedRows:
+def _to_device(selection: Selection, batch: Any) -> SelectedRows:
     count = len(selection.indices)
     if count:
         indices = _upload(torch.from_numpy(selection.indices), batch.query_start_loc.device)
     else:
         indices = batch.query_start_loc[1:].long() - 1
-    return SelectedRows(count, indices, graphs)
+    return SelectedRows(count, indices)
 
 
 def _narrow(batch: Any, selection: Selection, rows: SelectedRows) -> Any:

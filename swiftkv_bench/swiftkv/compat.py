@@ -1,30 +1,28 @@
-"""The only file that knows vLLM versions: what differs between them, and what the plug-in needs of any.
-
-Tested: 0.26.0 (CUDA) and 0.32.0 (CPU).
-"""
+"""The only file that knows vLLM versions: what differs between them, and what the plug-in needs of any."""
 
 import dataclasses
 import importlib
-import importlib.metadata
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.swiftkv.versions import TESTED, Tested, releases_tested
 
 __all__ = [
     "NEEDED",
-    "TESTED_VERSIONS",
+    "NEEDED_BY_V2",
     "check_api",
+    "device",
     "encode_layer_name",
     "logits_processor_bases",
     "planning_outside_graphs",
     "replace_query_rows",
     "shards_hidden_states",
+    "untested",
     "version",
 ]
-
-TESTED_VERSIONS = ("0.26.0", "0.32.0")
 
 NEEDED = (
     ("vllm.compilation.backends", "set_model_tag"),
@@ -51,9 +49,40 @@ NEEDED = (
     ("vllm.v1.attention.backend", "AttentionCGSupport"),
     ("vllm.v1.attention.backend", "CommonAttentionMetadata"),
     ("vllm.v1.attention.backend", "subclass_attention_backend"),
+    ("vllm.v1.attention.backend", "CommonAttentionMetadata.is_prefilling"),
+    ("vllm.v1.attention.backend", "CommonAttentionMetadata.query_start_loc_cpu"),
+    ("vllm.v1.attention.backend", "CommonAttentionMetadata.seq_lens_cpu_upper_bound"),
+    ("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.update_state"),
     ("vllm.v1.utils", "record_function_or_nullcontext"),
 )
-"""Every interface of vLLM that the plug-in imports or rewrites: (module, name)."""
+"""Every interface of vLLM that the plug-in imports or rewrites: (module, dotted name).
+
+The last part of a name may be an attribute of a class, a field of a dataclass or a parameter of a function.
+"""
+
+NEEDED_BY_V2 = (
+    ("vllm.config", "CUDAGraphMode"),
+    ("vllm.v1.worker.gpu.input_batch", "InputBatch.idx_mapping_np"),
+    ("vllm.v1.worker.gpu.input_batch", "InputBatch.is_prefilling_np"),
+    ("vllm.v1.worker.gpu.input_batch", "InputBatch.num_draft_tokens_per_req"),
+    ("vllm.v1.worker.gpu.input_batch", "InputBatch.num_reqs"),
+    ("vllm.v1.worker.gpu.input_batch", "InputBatch.prefill_len_np"),
+    ("vllm.v1.worker.gpu.input_batch", "InputBatch.query_start_loc_np"),
+    ("vllm.v1.worker.gpu.input_batch", "InputBatch.seq_lens_cpu_upper_bound"),
+    ("vllm.v1.worker.gpu.model_states", "resolve_model_state_cls"),
+    ("vllm.v1.worker.gpu.model_states.default", "DefaultModelState"),
+    ("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.add_request.new_req_data"),
+    ("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.initialize_kv_cache"),
+    ("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.prepare_attn.model_specific_attn_metadata"),
+    ("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.preprocess_state.input_batch"),
+    ("vllm.v1.worker.gpu.model_states.interface", "ModelSpecificAttnMetadata"),
+    ("vllm.v1.worker.gpu.model_states.interface", "ModelSpecificAttnMetadata.get_extra_attn_kwargs"),
+    ("vllm.v1.worker.gpu.sample.logits_processor.interface", "LogitsContext.expanded_idx_mapping"),
+    ("vllm.v1.worker.gpu.sample.logits_processor.interface", "LogitsContext.pos"),
+    ("vllm.v1.worker.gpu.sample.logits_processor.interface", "LogitsProcRequestState.prompt_len"),
+    ("vllm.v1.worker.gpu.sample.logits_processor.interface", "LogitsProcessor.add_request"),
+)
+"""What the V2 model runner must have beyond ``NEEDED``."""
 
 # Values that CommonAttentionMetadata derives from the query rows and keeps; they go stale when rows change.
 _DERIVED_FIELDS = (
@@ -72,25 +101,54 @@ def version() -> str:
     return str(vllm.__version__).split("+")[0]
 
 
+def device() -> str:
+    """CPU or CUDA, as vLLM finds it; another platform's name in capitals."""
+    from vllm.platforms import current_platform
+
+    return str(current_platform.device_type).upper()
+
+
 def check_api(needed: Sequence[tuple[str, str]] = NEEDED) -> None:
     """Check that this vLLM has every interface the plug-in builds on.
 
     Args:
-        needed: (module, name) pairs.
+        needed: (module, dotted name) pairs.
 
     Raises:
         EngineError: names the missing interface, the version found and the tested ones.
     """
     for module, name in needed:
-        try:
-            found = hasattr(importlib.import_module(module), name)
-        except ImportError:
-            found = False
-        if not found:
+        if not _exists(module, name):
             raise EngineError(
-                f"vLLM {version()} has no {module}.{name}, which SwiftKV needs;"
-                f" install a tested version: {' or '.join(TESTED_VERSIONS)}"
+                f"vLLM {version()} has no {module}.{name}, which SwiftKV needs; install a tested version:"
+                f" {' or '.join(releases_tested())}"
             )
+
+
+def _exists(module: str, name: str) -> bool:
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        return False
+    for part in name.split("."):
+        if hasattr(found, part):
+            found = getattr(found, part)
+            continue
+        if dataclasses.is_dataclass(found):
+            return part in {field.name for field in dataclasses.fields(found)}
+        return inspect.isfunction(found) and part in inspect.signature(found).parameters
+    return True
+
+
+def untested(runner: Literal["V1", "V2"]) -> str | None:
+    """A warning where this vLLM, runner and device were never tested together; None where they were."""
+    here = Tested(version(), runner, device())
+    if here in TESTED:
+        return None
+    return (
+        f"SwiftKV was never tested with {here}; every interface it needs is there, and `swiftkv-bench verify` compares"
+        f" its answers with the weights' own (tested: {'; '.join(map(str, TESTED))})"
+    )
 
 
 def encode_layer_name(name: str) -> Any:

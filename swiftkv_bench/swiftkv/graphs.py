@@ -45,6 +45,10 @@ class StaticInputs(nn.Module):
             self._descriptors[descriptor.num_tokens] = descriptor
             self._sizes = sorted(self._descriptors)
 
+    def forget(self) -> None:
+        """Take no size for captured: vLLM captures to measure memory, throws those graphs away and captures again."""
+        self._descriptors, self._sizes = {}, []
+
     def descriptor_for(self, rows: int) -> Any | None:
         """The smallest captured batch that holds ``rows``; None when there is none."""
         at = bisect_left(self._sizes, rows)

@@ -41,6 +41,7 @@ class Facts:
         config: the keys ``CONFIG_KEYS`` of ``config.json``; empty when it is not known.
         sliding_window: tokens that a layer looks back to; None when it looks back to all.
         runner_type: ``generate`` or ``pooling``.
+        v2_runner: whether vLLM's V2 model runner serves it; ignored where nothing depends on it.
         splits_hidden_states: whether a compiler pass (sequence parallelism) does.
     """
 
@@ -66,6 +67,7 @@ class Facts:
     kv_connector: bool = False
     lora: bool = False
     speculative_method: str | None = None
+    adaptive_verification: bool = False
 
 
 def refusals(facts: Facts) -> list[str]:
@@ -117,12 +119,7 @@ def _layout(facts: Facts) -> _Rows:
             "sequence parallelism is on (pass_config.enable_sp or fuse_gemm_comms), which would split the hidden"
             " states between the two halves; turn both off",
         ),
-        (facts.watermark, "--watermark-config is set, for which vLLM takes the V2 model runner; drop it"),
-        (
-            facts.v2_runner,
-            "the V2 model runner was never run with SwiftKV and is vLLM's default here; start the engine with"
-            " VLLM_USE_V2_MODEL_RUNNER=0 in its environment",
-        ),
+        (facts.watermark, "--watermark-config is set, whose sampler was never run with SwiftKV; drop it"),
         (
             facts.dual_batch_overlap,
             "dual-batch overlap is on, which splits a batch between the two halves; drop --enable-dbo",
@@ -180,6 +177,11 @@ def _model(facts: Facts) -> _Rows:
             f"speculative method {method!r} reads hidden states of the target's layers or was never run with SwiftKV;"
             f" choose {' or '.join(SPECULATIVE_METHODS)} or drop --speculative-config",
         ),
+        (
+            facts.adaptive_verification,
+            "--speculative-config has enable_adaptive_verification, which decides on the device how many drafts a"
+            " request verifies; set it to false",
+        ),
         (facts.form.refusal is not None, str(facts.form.refusal)),
         (
             facts.form.scale == "block" and heads is not None and facts.tensor_parallel_size > heads,
@@ -212,9 +214,9 @@ def _skip(facts: Facts) -> _Rows:
     """What mode ``full`` can do and mode ``skip`` cannot."""
     return [
         (
-            facts.speculative_method is not None,
-            "--speculative-config is set, under which vLLM drops the logits processor that tells which rows are needed;"
-            f" drop it or {_WAY_OUT}",
+            facts.speculative_method is not None and not facts.v2_runner,
+            "--speculative-config is set, under which the V1 model runner drops the logits processor that tells which"
+            f" rows are needed; let vLLM take its V2 model runner (without VLLM_USE_V2_MODEL_RUNNER=0) or {_WAY_OUT}",
         ),
         (
             facts.runner_type != "generate",

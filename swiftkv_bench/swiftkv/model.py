@@ -130,7 +130,7 @@ class LlamaSwiftKVModel(nn.Module):
         attentions: list[Any] = [self.second_half.layers[str(owner)].self_attn.attn for owner in owners]  # type: ignore[union-attr]
         self._cache_writes = [attention.layer_name for attention in attentions]
         self._head_shape = (attentions[0].num_kv_heads, attentions[0].head_size) if attentions else (0, 0)
-        self._static = self._static_inputs(vllm_config, options) if owners else None
+        self.static = self._static_inputs(vllm_config, options) if owners else None
 
     @staticmethod
     def _static_inputs(vllm_config: VllmConfig, options: Options) -> StaticInputs | None:
@@ -194,18 +194,17 @@ class LlamaSwiftKVModel(nn.Module):
     def _run_all(self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
         context = get_forward_context()
         piecewise = context.cudagraph_runtime_mode == CUDAGraphMode.PIECEWISE
-        if piecewise and self._static is not None and self._static.holds(len(hidden)):
-            self._static.captured(context.batch_descriptor)
-            self._static.load(positions, hidden, residual, None)
-            positions, hidden, residual = self._static.view(len(hidden))
+        if piecewise and self.static is not None and self.static.holds(len(hidden)):
+            self.static.captured(context.batch_descriptor)
+            self.static.load(positions, hidden, residual, None)
+            positions, hidden, residual = self.static.view(len(hidden))
         output: torch.Tensor = self.second_half(positions, hidden, residual)
         return output
 
     def _run_selected(
         self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
     ) -> torch.Tensor:
-        context, indices = get_forward_context(), rows.indices
-        static = self._static if rows.graphs else None
+        context, indices, static = get_forward_context(), rows.indices, self.static
         descriptor = None if static is None else static.descriptor_for(rows.count)
         output: torch.Tensor
         if static is None or descriptor is None:
@@ -232,9 +231,9 @@ class LlamaSwiftKVForCausalLM(nn.Module):
         super().__init__()
         options = Options.of(vllm_config)
         check_config(vllm_config, options)
-        if compat.version() not in compat.TESTED_VERSIONS:
-            tested = " and ".join(compat.TESTED_VERSIONS)
-            logger.warning("SwiftKV was tested with vLLM %s, this is %s", tested, compat.version())
+        warning = compat.untested("V2" if vllm_config.use_v2_model_runner else "V1")
+        if warning is not None:
+            logger.warning(warning)
         config = vllm_config.model_config.hf_config
         self.config = config
         self._has_weights = vllm_config.load_config.load_format == "dummy"
@@ -253,6 +252,18 @@ class LlamaSwiftKVForCausalLM(nn.Module):
         logger.info(
             "SwiftKV mode %s: %d of %d layers have own K/V", options.mode, key_value_layers, config.num_hidden_layers
         )
+
+    def forget_graphs(self) -> None:
+        """Capture sizes known so far stand for graphs that are gone."""
+        if self.model.static is not None:
+            self.model.static.forget()
+
+    @staticmethod
+    def get_model_state_cls() -> type:
+        """V2 runner: the class of the state that it keeps beside the model."""
+        from swiftkv_bench.swiftkv.model_state import SwiftKVModelState
+
+        return SwiftKVModelState
 
     def embed_input_ids(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Token embeddings, shape (tokens, hidden)."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from swiftkv_bench.errors import EngineError
-from swiftkv_bench.swiftkv.compat import shards_hidden_states
+from swiftkv_bench.swiftkv.compat import NEEDED_BY_V2, check_api, shards_hidden_states
 from swiftkv_bench.swiftkv.limits import CONFIG_KEYS, Facts, refusals
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.quantization import Form, form_of
@@ -18,10 +18,13 @@ def check_config(vllm_config: Any, options: Options) -> None:
     """Refuse a vLLM configuration under which answers would be wrong or were never checked.
 
     Raises:
-        EngineError: names the setting, its value and the way out.
+        EngineError: names the setting, its value and the way out, or the interface that this vLLM's V2 runner lacks.
     """
+    v2 = bool(vllm_config.use_v2_model_runner)
+    if v2:
+        check_api(NEEDED_BY_V2)
     found = refusals(_facts(vllm_config, options))
-    if not found and options.skips and vllm_config.speculative_config is None and tracker_of(vllm_config) is None:
+    if not found and options.skips and not v2 and tracker_of(vllm_config) is None:
         found = [
             "vLLM did not load the entry point vllm.logits_processors of this package, so requests for prompt logprobs"
             " would go unnoticed; reinstall swiftkv-bench in the engine's environment or use --additional-config"
@@ -68,6 +71,7 @@ def _facts(vllm_config: Any, options: Options) -> Facts:
         kv_connector=vllm_config.kv_transfer_config is not None,
         lora=vllm_config.lora_config is not None,
         speculative_method=None if speculative is None else speculative.method,
+        adaptive_verification=bool(getattr(speculative, "enable_adaptive_verification", False)),
     )
 
 

@@ -1,8 +1,8 @@
-"""Learns what each request in the batch needs, before the forward pass, through stock extension points.
+"""V1 model runner: what each request of a step needs, learnt before the forward pass by a logits processor.
 
-A logits processor is the one object of a worker to which vLLM shows every request's sampling parameters
-before the forward: the V1 runner by ``update_state``, the V2 runner by ``add_request``. This one never touches
-logits. It is loaded into every engine of the environment; in one that does not serve SwiftKV it keeps nothing.
+A logits processor is the one object of a V1 worker to which vLLM shows every request's sampling parameters before
+the forward. This one never touches logits. It is loaded into every engine of the environment; in one that does not
+serve SwiftKV, or runs the V2 runner (``model_state``), it keeps nothing and only checks requests.
 
 A request may ask for full depth by ``vllm_xargs={"swiftkv_full": 1}``: all its rows then run all layers, as in
 mode ``full``, beside other requests that skip. So one engine answers the same prompt both ways, which is how
@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from swiftkv_bench.swiftkv.compat import logits_processor_bases
+from swiftkv_bench.swiftkv.steps import FULL_DEPTH, Step, needs_all_rows, take_step
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FULL_DEPTH", "PromptLogprobsTracker", "tracker_of"]
-
-FULL_DEPTH = "swiftkv_full"
-"""Key of ``vllm_xargs`` (``SamplingParams.extra_args``): 1 runs all layers for all rows of the request."""
+__all__ = ["PromptLogprobsTracker", "tracker_of"]
 
 # One entry per engine in this process, by the id of the dict that identifies the engine's model instance. Weak: the
 # engine's batch owns its tracker, and an id may come again once the engine is gone.
@@ -35,26 +32,18 @@ def tracker_of(vllm_config: Any) -> "PromptLogprobsTracker | None":
     return _TRACKERS.get(id(vllm_config.compilation_config.static_forward_context))
 
 
-def _needs_all_rows(params: Any) -> bool:
-    """Whether a request wants logprobs of its prompt (``prompt_logprobs=0`` wants the chosen token's) or full depth."""
-    if params is None:
-        return False
-    if params.prompt_logprobs is not None or getattr(params, "prompt_logprob_token_ids", None) is not None:
-        return True
-    extra = params.extra_args
-    return bool(extra and extra.get(FULL_DEPTH))
-
-
 class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
     """Per batch row: does the request need all its rows, and how long is its prompt.
 
     Attributes:
-        steps: forward passes of real requests announced so far (V1 runner); dummy runs announce none.
+        active: whether the engine serves SwiftKV under the V1 runner.
+        steps: forward passes of real requests announced so far; dummy runs announce none.
     """
 
     def __init__(self, vllm_config: Any, *_runner_specific: Any) -> None:
         config = vllm_config.model_config
-        self.active = config is not None and config.hf_config.model_type == "llama_swiftkv"
+        served = config is not None and config.hf_config.model_type == "llama_swiftkv"
+        self.active = served and not vllm_config.use_v2_model_runner
         self.steps = 0
         capacity = vllm_config.scheduler_config.max_num_seqs + 1 if self.active else 0
         self._needs_all = np.zeros(capacity, dtype=np.bool_)
@@ -92,7 +81,7 @@ class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
         for row in batch_update.removed:
             self._forget(row)
         for row, params, prompt_token_ids, _output in batch_update.added:
-            self._needs_all[row] = _needs_all_rows(params)
+            self._needs_all[row] = needs_all_rows(params)
             self._prompt_lens[row] = 0 if prompt_token_ids is None else len(prompt_token_ids)
         for source, target, direction in batch_update.moved:
             if direction.name == "SWAP":
@@ -104,28 +93,23 @@ class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
                 self._prompt_lens[target] = self._prompt_lens[source]
                 self._forget(source)
 
-    def add_request(self, req_idx: int, sampling_params: Any) -> bool:
-        """V2 runner: a request enters slot ``req_idx``. Returns False: its logits are never changed."""
-        if self.active:
-            self._needs_all[req_idx] = _needs_all_rows(sampling_params)
+    def add_request(self, _req_idx: int, _sampling_params: Any) -> bool:
+        """V2 runner: a request enters a slot. Returns False: its logits are never changed."""
         return False
 
-    def rows(
-        self, requests: int, slots: npt.NDArray[np.integer] | None = None
-    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
-        """What this step's requests need.
-
-        Args:
-            requests: rows of the batch, padding included.
-            slots: V2 runner: each row's slot; None under V1, where row and slot agree.
-
-        Returns:
-            (needs all rows, prompt length or 0 where unknown), each of shape (requests,).
-        """
-        if slots is not None:
-            picked = np.asarray(slots)[:requests]
-            return self._needs_all[picked], self._prompt_lens[picked]
-        return self._needs_all[:requests], self._prompt_lens[:requests]
+    def step(self, batch: Any, *, skips: bool) -> Step:
+        """What the step needs whose ``CommonAttentionMetadata`` is ``batch``; padding requests bring no tokens."""
+        query_start = batch.query_start_loc_cpu.numpy()
+        seq_lens, prefilling = batch.seq_lens_cpu_upper_bound, batch.is_prefilling
+        return take_step(
+            query_start,
+            np.zeros(0, dtype=np.bool_) if prefilling is None else prefilling.numpy().astype(np.bool_),
+            # Unknown: as if every prompt ended in this step.
+            self._prompt_lens if seq_lens is None else seq_lens.numpy(),
+            self._prompt_lens,
+            self._needs_all,
+            skips=skips,
+        )
 
     def _forget(self, row: int) -> None:
         self._needs_all[row] = False

@@ -120,7 +120,10 @@ def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, w
         ({"prefill_context_parallel_size": 2}, "prefill_context_parallel_size is 2"),
         ({"use_ubatching": True}, "drop --enable-dbo"),
         ({"enable_sp": True}, "sequence parallelism is on"),
-        ({"use_v2_model_runner": True}, "start the engine with VLLM_USE_V2_MODEL_RUNNER=0"),
+        (
+            {"speculative_config": SimpleNamespace(method="draft_model", enable_adaptive_verification=True)},
+            "has enable_adaptive_verification",
+        ),
         ({"kv_sharing_fast_prefill": True}, "--kv-sharing-fast-prefill is on"),
         ({"calculate_kv_scales": True}, "--calculate-kv-scales is on"),
         ({"kv_cache_dtype_skip_layers": ["5"]}, "--kv-cache-dtype-skip-layers gives layers caches of different types"),
@@ -153,7 +156,7 @@ def test_a_configuration_neither_mode_can_serve_is_refused(mode: Any, changes: d
     [
         (
             {"speculative_config": SimpleNamespace(method="ngram")},
-            "--speculative-config is set, under which vLLM drops",
+            "--speculative-config is set, under which the V1 model runner drops",
         ),
         ({"runner_type": "pooling"}, "--runner pooling pools hidden states"),
         ({}, "did not load the entry point vllm.logits_processors"),
@@ -175,7 +178,7 @@ def test_every_import_of_vllm_is_checked() -> None:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("vllm"):
                 imported |= {(node.module, alias.name) for alias in node.names}
-    assert imported <= set(compat.NEEDED)
+    assert imported <= {*compat.NEEDED, *compat.NEEDED_BY_V2}
 
 
 @pytest.mark.parametrize("missing", [("vllm.v1.attention.backend", "FromTheFuture"), ("vllm.gone", "Attention")])

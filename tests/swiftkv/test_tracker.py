@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from vllm.sampling_params import SamplingParams
@@ -16,8 +17,9 @@ from swiftkv_bench.swiftkv.tracker import PromptLogprobsTracker, tracker_of
 ROWS = 6
 
 
-def _vllm_config(model_type: str = "llama_swiftkv") -> SimpleNamespace:
+def _vllm_config(model_type: str = "llama_swiftkv", v2: bool = False) -> SimpleNamespace:
     return SimpleNamespace(
+        use_v2_model_runner=v2,
         model_config=SimpleNamespace(hf_config=SimpleNamespace(model_type=model_type)),
         scheduler_config=SimpleNamespace(max_num_seqs=ROWS),
         compilation_config=SimpleNamespace(static_forward_context={}),
@@ -26,6 +28,21 @@ def _vllm_config(model_type: str = "llama_swiftkv") -> SimpleNamespace:
 
 def _params(prompt_logprobs: int | None) -> SamplingParams:
     return SamplingParams(prompt_logprobs=prompt_logprobs)
+
+
+def _known(tracker: PromptLogprobsTracker) -> tuple[Any, Any]:
+    """(needs all rows, prompt length) of every row, as steps show them: each row brings as many tokens as it can."""
+    return tracker._needs_all[:ROWS], tracker._prompt_lens[:ROWS]
+
+
+def _batch(lengths: list[int], padding: int = 0) -> SimpleNamespace:
+    """``CommonAttentionMetadata`` of prompts computed whole; ``padding`` requests follow, as in a full graph."""
+    starts = np.cumsum([0, *lengths, *[0] * padding]).astype(np.int32)
+    return SimpleNamespace(
+        query_start_loc_cpu=torch.from_numpy(starts),
+        seq_lens_cpu_upper_bound=torch.tensor([*lengths, *[0] * padding]),
+        is_prefilling=torch.tensor([True] * len(lengths)),
+    )
 
 
 @st.composite
@@ -54,7 +71,7 @@ def test_rows_equal_those_of_vllms_own_bookkeeping(updates: list[BatchUpdate | N
     for update in updates:
         tracker.update_state(update)
         process_dict_updates(expected, update, state)
-    needs_all, prompt_lens = tracker.rows(ROWS)
+    needs_all, prompt_lens = _known(tracker)
     absent = (False, 0)
     assert list(zip(needs_all.tolist(), prompt_lens.tolist(), strict=True)) == [
         expected.get(row, absent) for row in range(ROWS)
@@ -66,7 +83,7 @@ def test_rows_equal_those_of_vllms_own_bookkeeping(updates: list[BatchUpdate | N
 def test_any_number_of_prompt_logprobs_needs_all_rows(asked: int | None, needs: bool) -> None:
     tracker = PromptLogprobsTracker(_vllm_config())
     tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, _params(asked), [1, 2], [])], moved=[]))
-    assert tracker.rows(1)[0].tolist() == [needs]
+    assert _known(tracker)[0][:1].tolist() == [needs]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +94,7 @@ def test_a_request_may_ask_for_full_depth(asked: dict[str, Any] | None, needs: b
     params = SamplingParams(extra_args=asked)
     PromptLogprobsTracker.validate_params(params)
     tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, params, [1, 2], [])], moved=[]))
-    assert tracker.rows(1)[0].tolist() == [needs]
+    assert _known(tracker)[0][:1].tolist() == [needs]
 
 
 def test_full_depth_is_on_or_off() -> None:
@@ -88,20 +105,26 @@ def test_full_depth_is_on_or_off() -> None:
 def test_a_prompt_of_embeddings_has_an_unknown_length() -> None:
     tracker = PromptLogprobsTracker(_vllm_config())
     tracker.update_state(BatchUpdate(batch_size=1, removed=[], added=[(0, _params(None), None, [])], moved=[]))
-    assert tracker.rows(1)[1].tolist() == [0]
+    assert _known(tracker)[1][:1].tolist() == [0]
 
 
-def test_slots_are_read_in_the_order_of_the_batch() -> None:
+@pytest.mark.parametrize("padding", [0, 3])
+def test_a_step_keeps_what_its_requests_need(padding: int) -> None:
     tracker = PromptLogprobsTracker(_vllm_config())
-    assert tracker.add_request(2, _params(0)) is False
-    assert tracker.rows(3, np.array([0, 2, 1]))[0].tolist() == [False, True, False]
+    added: list[Any] = [(0, _params(None), [1] * 3, []), (1, _params(0), [1] * 2, []), (2, _params(None), [1], [])]
+    tracker.update_state(BatchUpdate(batch_size=3, removed=[], added=added, moved=[]))
+    step = tracker.step(_batch([3, 2, 1], padding), skips=True)
+    assert step.selection is not None
+    assert step.selection.indices.tolist() == [2, 3, 4, 5]
+    assert (step.tokens, step.prompt_tokens, step.second_half_tokens) == (6, 6, 4)
+    assert tracker.step(_batch([3, 2, 1], padding), skips=False).second_half_tokens == 6
 
 
-def test_a_reused_slot_forgets_its_last_request() -> None:
-    tracker = PromptLogprobsTracker(_vllm_config())
-    tracker.add_request(1, _params(0))
-    tracker.add_request(1, _params(None))
-    assert tracker.rows(2)[0].tolist() == [False, False]
+def test_under_the_v2_runner_nothing_is_tracked() -> None:
+    config = _vllm_config(v2=True)
+    tracker = PromptLogprobsTracker(config)
+    assert tracker.add_request(0, _params(0)) is False
+    assert tracker_of(config) is None
 
 
 def test_an_engine_finds_its_own_tracker() -> None:

@@ -12,6 +12,7 @@ from vllm.model_executor.models.llama import LlamaForCausalLM
 
 from swiftkv_bench.swiftkv.backend import SelectedRows
 from swiftkv_bench.swiftkv.model import LlamaSwiftKVForCausalLM, LlamaSwiftKVModel
+from swiftkv_bench.swiftkv.steps import Step
 from swiftkv_bench.swiftkv.tracker import tracker_of
 
 __all__ = ["SilentBaseline", "SkipsDecodeRows", "SkipsPromptRows", "SkipsRareRows", "Switched", "WrongLayer"]
@@ -33,13 +34,16 @@ class _UnfinishedRows(LlamaSwiftKVModel):
 
 def _forget_prompt_logprobs(vllm_config: VllmConfig, when: Callable[[], bool]) -> None:
     tracker: Any = tracker_of(vllm_config)
-    right = tracker.rows
+    right = tracker.step
 
-    def rows(*arguments: Any) -> Any:
-        needs_all, prompt_lens = right(*arguments)
-        return np.zeros_like(needs_all) if when() else needs_all, prompt_lens
+    def step(batch: Any, *, skips: bool) -> Step:
+        asked = tracker._needs_all
+        tracker._needs_all = np.zeros_like(asked) if when() else asked
+        found: Step = right(batch, skips=skips)
+        tracker._needs_all = asked
+        return found
 
-    tracker.rows = rows
+    tracker.step = step
 
 
 class SkipsPromptRows(LlamaSwiftKVForCausalLM):
