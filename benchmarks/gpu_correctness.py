@@ -165,11 +165,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the outcomes here")
     parser.add_argument("--only", nargs="+", metavar="PART", help="run cases by a part of their name, and baselines")
+    parser.add_argument("--runner", choices=["v1", "v2"], help="vLLM's model runner (default: what vLLM chooses)")
     parser.add_argument("--seconds", type=float, help="begin no further case after this many seconds")
     parser.add_argument("--rehearse", action="store_true", help="run on the CPU, smaller")
     arguments = parser.parse_args()
     gpu = not arguments.rehearse
-    gpu_environment.prepare(gpu=gpu)
+    gpu_environment.prepare(gpu=gpu, runner=arguments.runner)
     chosen = _chosen(cases(gpu), arguments.only)
     started = time.perf_counter()
     deadline = math.inf if arguments.seconds is None else started + arguments.seconds

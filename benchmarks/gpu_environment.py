@@ -5,15 +5,18 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def prepare(*, gpu: bool) -> None:
+def prepare(*, gpu: bool, runner: Literal["v1", "v2"] | None = None) -> None:
     """Stage the plug-in's entry points and set what vLLM reads at import; call before importing vLLM.
 
     Variables that are set already stay as they are.
+
+    Args:
+        runner: vLLM's model runner; None for the one that it chooses.
     """
     sys.path.insert(0, str(ROOT))
     from swiftkv_bench.swiftkv.staging import stage
@@ -22,7 +25,6 @@ def prepare(*, gpu: bool) -> None:
     sys.path.insert(1, str(stage(Path(tempfile.mkdtemp(prefix="swiftkv-staged-")))))
     settings = {
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_USE_V2_MODEL_RUNNER": "0",
         "VLLM_USE_DEEP_GEMM": "0",
         "VLLM_USE_FLASHINFER_SAMPLER": "0",
         "VLLM_NO_USAGE_STATS": "1",
@@ -31,6 +33,8 @@ def prepare(*, gpu: bool) -> None:
     }
     if not gpu:
         settings |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    if runner is not None:
+        settings["VLLM_USE_V2_MODEL_RUNNER"] = "1" if runner == "v2" else "0"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
 

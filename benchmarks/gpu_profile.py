@@ -91,12 +91,13 @@ def main() -> int:
     parser.add_argument("--decoding", type=int, help="requests that decode (default 96)")
     parser.add_argument("--context", type=int, help="tokens of every prompt (default 2000)")
     parser.add_argument("--budget", type=int, help="tokens of a mixed step (default 8192)")
+    parser.add_argument("--runner", choices=["v1", "v2"], help="vLLM's model runner (default: what vLLM chooses)")
     parser.add_argument("--group-size", type=int, default=1, help="later layers that share one K/V")
     parser.add_argument("--rehearse", action="store_true", help="run on the CPU, tiny and eager")
     arguments = parser.parse_args()
     gpu = not arguments.rehearse
     os.environ.setdefault("VLLM_CUSTOM_SCOPES_FOR_PROFILING", "1")
-    gpu_environment.prepare(gpu=gpu)
+    gpu_environment.prepare(gpu=gpu, runner=arguments.runner)
     workload = Workload(
         decoding=arguments.decoding or (96 if gpu else 4),
         context=arguments.context or (2000 if gpu else 100),

@@ -84,7 +84,7 @@ def _one_start(arguments: argparse.Namespace) -> dict[str, tuple[float, float]]:
     os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
     import gpu_environment
 
-    gpu_environment.prepare(gpu=False)
+    gpu_environment.prepare(gpu=False, runner="v1")
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as folder:
         engines = _start(Path(folder), arguments.layers, arguments.hidden, draw)
