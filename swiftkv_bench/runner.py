@@ -155,7 +155,7 @@ class _Execution:
             config = fleet.config(arm)
             self.observer.progress("probes", f"probing the {arm} engine")
             try:
-                probes = probe_engine(config.spec, info, config.api_key)
+                probes = probe_engine(config.spec, info, config.access)
             except EngineError as e:
                 why = fleet.why_ended(arm)
                 raise e if why is None else EngineError(f"{why}; it was answering probes") from e
@@ -212,7 +212,7 @@ class _Execution:
             engine_key=engine_key(config.spec),
             max_model_len=info.max_model_len or config.spec.max_model_len,
             tokenizer_revision=config.spec.revision,
-            api_key=config.api_key,
+            access=config.access,
         )
 
     def _perf(self, plan: PerfPlan, fleet: Fleet) -> None:

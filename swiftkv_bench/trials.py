@@ -38,7 +38,7 @@ class Serving:
             base_url=self.info.base_url,
             model=self.info.served_model,
             vocabulary=vocabulary(spec.tokenizer, size if isinstance(size, int) else None),
-            api_key=self.config.api_key,
+            access=self.config.access,
         )
 
 

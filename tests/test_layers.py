@@ -14,6 +14,7 @@ LAYERS = (
     {"metrics", "roofline"},
     {"stats"},
     {
+        "access",
         "notation",
         "store",
         "integrity",

@@ -67,7 +67,7 @@ class Session:
         self.target = target
         self.probes: list[Probe] = []
         self._stop = stop
-        self._client = Client(target.base_url, target.api_key)
+        self._client = Client(target.base_url, target.access)
         self._journal = Journal(folder / "journal" / f"{arm}.jsonl")
         self._lock = threading.Lock()
 

@@ -1,6 +1,8 @@
 """The running engine that one arm's items are put to."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from swiftkv_bench.access import OPEN, Access
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,7 @@ class Target:
         tokenizer: Hugging Face id or folder of the tokenizer.
         engine_key: identity of model, revision and engine configuration; part of every journal key.
         max_model_len: context length, tokens.
-        api_key: bearer token; never recorded.
+        access: key, certificates and proxy.
     """
 
     base_url: str
@@ -22,7 +24,7 @@ class Target:
     engine_key: str
     max_model_len: int
     tokenizer_revision: str | None = None
-    api_key: str | None = field(default=None, repr=False)
+    access: Access = OPEN
 
     @property
     def tokenization(self) -> tuple[str, str | None, int]:

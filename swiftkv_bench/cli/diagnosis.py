@@ -119,7 +119,7 @@ def engine_findings(configs: tuple[EngineConfig, ...], together: bool, observer:
                 started = "attached" if info.start_s is None else f"ready after {units.duration(info.start_s)}"
                 found.append(Finding("ok", f"{arm} engine", f"{config.spec.model}, version {info.version}, {started}"))
                 try:
-                    probes = probe_engine(config.spec, info, config.api_key, thorough=True)
+                    probes = probe_engine(config.spec, info, config.access, thorough=True)
                 except EngineError as e:
                     found.append(Finding("problem", f"{arm} engine", str(e)))
                     probes = []

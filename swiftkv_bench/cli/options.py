@@ -55,6 +55,10 @@ class EngineFlags:
     swiftkv_env: Annotated[list[str] | None, _engine("--swiftkv-env", text="Environment of SwiftKV, NAME=VALUE.")] = (
         None
     )
+    proxy: Annotated[
+        str | None,
+        _engine(text="Proxy of attached servers, http://host:port. Default: HTTP_PROXY, HTTPS_PROXY, NO_PROXY."),
+    ] = None
     python: Annotated[str | None, _engine(text="Interpreter that starts both engines.")] = None
     baseline_python: Annotated[str | None, _engine(text="Interpreter for the baseline alone.")] = None
     swiftkv_python: Annotated[str | None, _engine("--swiftkv-python", text="Interpreter for SwiftKV alone.")] = None
@@ -90,6 +94,7 @@ class EngineFlags:
             max_model_len=self.max_model_len,
             start_timeout_s=self.start_timeout,
             api_key=os.environ.get("OPENAI_API_KEY"),
+            proxy=self.proxy,
         )
 
     def _side(self, name: str) -> "SideOptions":

@@ -3,31 +3,35 @@
 from types import TracebackType
 from typing import Self
 
-from swiftkv_bench.engines.process import get_json, served_model, server_version
+from swiftkv_bench.access import OPEN, Access
+from swiftkv_bench.engines.client import Client, LostError, RefusedError
+from swiftkv_bench.engines.served import asked_model, server_version
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.observer import Observer
-from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+from swiftkv_bench.schema.engine import BASELINES, UNNAMED, EngineInfo, EngineSpec
+
+TIMEOUT_S = 10.0
 
 
 class AttachedServer:
     """A server at a URL."""
 
-    def __init__(self, spec: EngineSpec, *, api_key: str | None = None) -> None:
+    def __init__(self, spec: EngineSpec, *, access: Access = OPEN, named: str | None = None) -> None:
+        """
+        Args:
+            named: the model that the user named, which alone is asked; None: none was.
+        """
         if spec.url is None:
             raise ValueError("an attached engine needs spec.url")
         self._spec = spec
         self._url = spec.url.rstrip("/").removesuffix("/v1")
-        self._api_key = api_key
+        self._access = access
+        self._named = named
 
     @property
     def spec(self) -> EngineSpec:
         """What was asked for."""
         return self._spec
-
-    @property
-    def api_key(self) -> str | None:
-        """Key to send with requests."""
-        return self._api_key
 
     @property
     def session(self) -> int | None:
@@ -42,22 +46,37 @@ class AttachedServer:
 
         Raises:
             EngineError: it does not answer.
+            InputError: it does not serve the model that was named, or several and none was.
         """
-        served, context = served_model(self._url, self._api_key)
+        likely = None if self._spec.model == UNNAMED else self._spec.model
+        flag = "--baseline-model" if self._spec.arm in BASELINES else "--swiftkv-model"
+        with self._client() as client:
+            try:
+                served = asked_model(client, self._named, flag, likely)
+            except LostError as e:
+                raise EngineError(f"cannot reach the {self._spec.arm} server: {e}") from e
+            version = server_version(client)
         return EngineInfo(
             arm=self._spec.arm,
             base_url=self._url,
-            served_model=served,
-            version=server_version(self._url, self._api_key),
-            max_model_len=context,
+            served_model=served.name,
+            version=version,
+            max_model_len=served.max_model_len,
         )
 
     def check_alive(self) -> None:
         """Raises EngineError if the server no longer answers."""
-        try:
-            get_json(f"{self._url}/v1/models", self._api_key)
-        except EngineError as e:
-            raise EngineError(f"the {self._spec.arm} server at {self._url} has gone: {e}") from e
+        with self._client() as client:
+            try:
+                client.get("/v1/models")
+            except RefusedError:
+                # It answers; what it lists was asked when it was attached to.
+                return
+            except EngineError as e:
+                raise EngineError(f"the {self._spec.arm} server at {self._url} has gone: {e}") from e
+
+    def _client(self) -> Client:
+        return Client(self._url, self._access, timeout_s=TIMEOUT_S, patient=False)
 
     def why_ended(self) -> None:
         """Not known of another's server."""

@@ -15,10 +15,6 @@ class Engine(Protocol):
         """What was asked for, resolved."""
 
     @property
-    def api_key(self) -> str | None:
-        """Key to send with requests; never written down."""
-
-    @property
     def session(self) -> int | None:
         """Session id of all its processes; None when it is not ours or not launched."""
 

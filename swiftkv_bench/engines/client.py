@@ -1,6 +1,7 @@
-"""A blocking HTTP client for probes and scoring: one kept-alive connection a thread, bounded retries.
+"""The HTTP client for everything but load: probes, scoring, counters, health. JSON or text, retries within bounds.
 
-Latency is not measured with it, so it stays simple; the load generator has a client of its own.
+Latency is not measured with it, so it stays simple; the load generator has a client of its own. How a server is
+reached is `swiftkv_bench.access`' part.
 """
 
 import contextlib
@@ -9,21 +10,32 @@ import json
 import socket
 import ssl
 import threading
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from swiftkv_bench import units
+from swiftkv_bench.access import OPEN, Access
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.observer import Observer, Silent
 
 RETRY_DELAYS_S = (0.2, 1.0, 3.0)
 """Pauses before the second, third and fourth attempt of a request."""
+RETRY_AFTER_MOST_S = 60.0
+"""A server that tells to wait longer is asked again after so long."""
+RETRY_AFTER_WAITS = 20
+"""How often a request waits as it is told before it has failed."""
 
-_RETRIED_STATUS = frozenset({502, 503, 504})
+_BUSY = frozenset({429, 503})
+_RETRIED_STATUS = frozenset({429, 502, 503, 504})
 _CONNECTION_LOST = (ConnectionError, http.client.HTTPException, TimeoutError, ssl.SSLError, OSError)
 
 
 class RefusedError(EngineError):
-    """The server answered a request with an error of the 4xx or 5xx kind.
+    """The server answered a request with an error of the 3xx, 4xx or 5xx kind.
 
     Attributes:
         status: HTTP status.
@@ -38,21 +50,45 @@ class LostError(EngineError):
     """The server could not be reached, or went away and did not come back."""
 
 
-class Client:
-    """Posts JSON to one server from any number of threads. A context manager that closes its connections."""
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    content: bytes
+    location: str | None
+    retry_after: str | None
 
-    def __init__(self, base_url: str, api_key: str | None = None, *, timeout_s: float = 600.0) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or parts.hostname is None:
-            raise EngineError(f"{base_url} is no address of a server; give http://host:port")
+
+class Client:
+    """Asks one server from any number of threads. A context manager that closes its connections."""
+
+    def __init__(
+        self,
+        base_url: str,
+        access: Access = OPEN,
+        *,
+        timeout_s: float = 600.0,
+        patient: bool = True,
+        observer: Observer | None = None,
+    ) -> None:
+        """
+        Args:
+            patient: whether a request that failed is tried again.
+            observer: told when a server orders to wait.
+
+        Raises:
+            InputError: this is no address of a server.
+        """
         self.base_url = base_url.rstrip("/")
-        self._host, self._port = parts.hostname, parts.port
-        self._kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._prefix = parts.path.rstrip("/").removesuffix("/v1")
-        self._headers = {"Content-Type": "application/json"}
-        if api_key is not None:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+        self._access = access
+        self._route = self._access.route(self.base_url)
+        self._context = self._access.context() if self._route.tls else None
+        self._prefix = urlsplit(self.base_url).path.rstrip("/").removesuffix("/v1")
+        if self._route.forwards:
+            self._prefix = f"http://{self._route.authority}{self._prefix}"
         self._timeout_s = timeout_s
+        self._delays_s = RETRY_DELAYS_S if patient else ()
+        self._waits = RETRY_AFTER_WAITS if patient else 0
+        self._observer = Silent() if observer is None else observer
         self._lock = threading.Lock()
         self._idle: list[http.client.HTTPConnection] = []
         self._busy: set[http.client.HTTPConnection] = set()
@@ -66,7 +102,7 @@ class Client:
             LostError: the connection was lost and retries did not bring it back.
             EngineError: the answer is no JSON.
         """
-        return _json(self.base_url + path, self._request("POST", path, json.dumps(body).encode()))
+        return self._json(path, self._request("POST", path, json.dumps(body).encode()))
 
     def get(self, path: str) -> str:
         """The body of an answer as text.
@@ -75,6 +111,14 @@ class Client:
             RefusedError, LostError: as `post`.
         """
         return self._request("GET", path, None).decode("utf-8", "replace")
+
+    def get_json(self, path: str) -> Any:
+        """The body of an answer as JSON.
+
+        Raises:
+            RefusedError, LostError, EngineError: as `post`.
+        """
+        return self._json(path, self._request("GET", path, None))
 
     def close(self) -> None:
         """Closes idle connections and cuts those in use, whose requests then fail without further attempts."""
@@ -101,39 +145,68 @@ class Client:
         self.close()
 
     def _request(self, method: str, path: str, data: bytes | None) -> bytes:
-        lost: BaseException | None = None
-        for delay_s in (0.0, *RETRY_DELAYS_S):
-            if self._closed.wait(delay_s):
-                break
+        failed = waited = 0
+        lost: EngineError | None = None
+        while not self._closed.is_set():
+            told_s = cause = None
             try:
-                status, content = self._attempt(method, path, data)
+                answer = self._attempt(method, path, data)
             except _CONNECTION_LOST as e:
-                lost = e
                 # Servers close kept-alive connections after seconds; all idle ones are likely as stale as this one.
                 self._drop_idle()
-                continue
-            if status in _RETRIED_STATUS:
-                lost = EngineError(f"HTTP {status}")
-                continue
-            if status >= 400:
-                raise RefusedError(status, f"{self.base_url}{path} answered HTTP {status}: {_message(content)}")
-            return content
-        raise LostError(
-            f"{self.base_url}{path} did not answer in {1 + len(RETRY_DELAYS_S)} attempts "
-            f"({type(lost).__name__}: {lost}); is the engine still running?"
-        ) from lost
+                cause, lost = e, self._lost(path, failed + 1, f"{type(e).__name__}: {' '.join(str(e).split())}")
+            else:
+                if answer.status < 300:
+                    return answer.content
+                lost = self._refused(path, failed + 1, answer)
+                if answer.status not in _RETRIED_STATUS:
+                    raise lost
+                told_s = retry_after_s(answer.retry_after) if answer.status in _BUSY else None
+            if told_s is not None and waited < self._waits:
+                waited += 1
+                self._wait(path, told_s)
+            elif failed < len(self._delays_s):
+                failed += 1
+                self._closed.wait(self._delays_s[failed - 1])
+            else:
+                raise lost from cause
+        raise lost if lost is not None else LostError(f"{self.base_url}{path} was not asked: this client is closed")
 
-    def _attempt(self, method: str, path: str, data: bytes | None) -> tuple[int, bytes]:
+    def _wait(self, path: str, told_s: float) -> None:
+        """Waits as a busy server tells."""
+        wait_s = min(told_s, RETRY_AFTER_MOST_S)
+        self._observer.progress("busy", f"{self.base_url}{path} is busy and says to wait {units.duration(told_s)}")
+        self._closed.wait(wait_s)
+        self._observer.finish("busy")
+
+    def _refused(self, path: str, times: int, answer: _Answer) -> EngineError:
+        where = f"{self.base_url}{path}{self._route.via}"
+        if answer.status in _RETRIED_STATUS - {429}:
+            return self._lost(path, times, f"HTTP {answer.status}: {message_of(answer.content)}")
+        if answer.status < 400:
+            to = answer.location or "no address"
+            return RefusedError(answer.status, f"{where} redirects (HTTP {answer.status}) to {to}; give that address")
+        return RefusedError(answer.status, f"{where} answered HTTP {answer.status}: {message_of(answer.content)}")
+
+    def _lost(self, path: str, times: int, why: str) -> LostError:
+        attempts = f" in {times} attempts" if times > 1 else ""
+        repair = "are server and proxy running there?" if self._route.via else "is the server running there?"
+        return LostError(f"{self.base_url}{path} did not answer{attempts}{self._route.via} ({why}); {repair}")
+
+    def _attempt(self, method: str, path: str, data: bytes | None) -> _Answer:
         with self._lock:
-            connection = self._idle.pop() if self._idle else self._kind(self._host, self._port, timeout=self._timeout_s)
+            connection = self._idle.pop() if self._idle else self._connection()
             self._busy.add(connection)
         whole = False
+        headers = {"Content-Type": "application/json", **self._access.headers}
+        if self._route.forwards and self._route.proxy is not None:
+            headers |= self._route.proxy.headers
         try:
-            connection.request(method, self._prefix + path, body=data, headers=self._headers)
+            connection.request(method, self._prefix + path, body=data, headers=headers)
             response = connection.getresponse()
             content = response.read()
             whole = True
-            return response.status, content
+            return _Answer(response.status, content, response.getheader("Location"), response.getheader("Retry-After"))
         finally:
             with self._lock:
                 self._busy.discard(connection)
@@ -143,22 +216,50 @@ class Client:
             if not keep:
                 connection.close()
 
+    def _connection(self) -> http.client.HTTPConnection:
+        route = self._route
+        host, port = route.address
+        if self._context is None:
+            return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
+        connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._context)
+        if route.proxy is not None:
+            connection.set_tunnel(route.host, route.port, dict(route.proxy.headers))
+        return connection
 
-def _json(url: str, content: bytes) -> Any:
+    def _json(self, path: str, content: bytes) -> Any:
+        try:
+            return json.loads(content.decode("utf-8-sig"))
+        except (ValueError, RecursionError) as e:
+            where = f"{self.base_url}{path}{self._route.via}"
+            raise EngineError(
+                f"{where} answered something that is no JSON: {content[:80]!r}; is it an OpenAI-compatible server?"
+            ) from e
+
+
+def retry_after_s(value: str | None, now_s: float | None = None) -> float | None:
+    """Seconds that a Retry-After header tells to wait, in either of its forms; None where it tells none.
+
+    Args:
+        now_s: time since the epoch; None: now.
+    """
+    text = "" if value is None else value.strip()
+    if text.isdigit() and text.isascii():
+        return float(text)
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as e:
-        raise EngineError(f"{url} answered something that is no JSON: {content[:80]!r}") from e
+        at_s = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, at_s - (time.time() if now_s is None else now_s))
 
 
-def _message(content: bytes) -> str:
+def message_of(content: bytes) -> str:
     """The error message of an OpenAI-style error body, else its beginning."""
-    text = content.decode("utf-8", "replace")
+    text = content.decode("utf-8-sig", "replace")
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
         return _plain(text)
-    error = body.get("error", body) if isinstance(body, dict) else body
+    error = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body
     message = error.get("message", text) if isinstance(error, dict) else str(error)
     return _plain(str(message))
 

@@ -1,20 +1,19 @@
 """Owns one server process: start, readiness, log, crash, and the end of its whole session."""
 
-import http.client
-import json
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from swiftkv_bench import redaction, units
+from swiftkv_bench.access import Access
 from swiftkv_bench.engines import engine_log
+from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.guarded import END_S, Guarded
+from swiftkv_bench.engines.served import own_model, server_version
 from swiftkv_bench.errors import EngineError, InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
@@ -22,6 +21,8 @@ from swiftkv_bench.store import write_atomic
 
 HOST = "127.0.0.1"
 POLL_S = 0.2
+HEALTH_TIMEOUT_S = 2.0
+ASK_TIMEOUT_S = 10.0
 
 
 class ServerProcess:
@@ -44,7 +45,7 @@ class ServerProcess:
         self._log = log
         self._port = port
         self._timeout_s = start_timeout_s
-        self._api_key = api_key
+        self._access = Access(api_key=api_key)
         self._process: Guarded | None = None
         self._started = 0.0
         self._log_start = 0
@@ -54,11 +55,6 @@ class ServerProcess:
     def spec(self) -> EngineSpec:
         """What was asked for, resolved."""
         return self._spec
-
-    @property
-    def api_key(self) -> str | None:
-        """Key to send with requests."""
-        return self._api_key
 
     @property
     def session(self) -> int | None:
@@ -96,7 +92,7 @@ class ServerProcess:
         while True:
             self.check_alive()
             elapsed = time.perf_counter() - self._started
-            if _healthy(f"{self.base_url}/health"):
+            if self._is_healthy():
                 break
             if elapsed > self._timeout_s:
                 raise EngineError(
@@ -107,13 +103,14 @@ class ServerProcess:
             time.sleep(POLL_S)
         start_s = time.perf_counter() - self._started
         observer.finish(arm, f"the {arm} engine is ready after {units.duration(start_s)}")
-        served, context = served_model(self.base_url, self._api_key)
+        with Client(self.base_url, self._access, timeout_s=ASK_TIMEOUT_S, patient=False) as client:
+            served, version = own_model(client), server_version(client)
         return EngineInfo(
             arm=arm,
             base_url=self.base_url,
-            served_model=served,
-            version=server_version(self.base_url, self._api_key),
-            max_model_len=context,
+            served_model=served.name,
+            version=version,
+            max_model_len=served.max_model_len,
             start_s=start_s,
             command=redaction.redact_command(self._command),
             log=f"{self._log.parent.name}/{self._log.name}",
@@ -137,7 +134,7 @@ class ServerProcess:
         Waits for the process, which ends some time after its server: vLLM's API server first ends the engine's others.
         """
         process = self._process
-        if process is None or (process.exit_code() is None and _healthy(f"{self.base_url}/health")):
+        if process is None or (process.exit_code() is None and self._is_healthy()):
             return None
         process.exit_code(END_S)
         try:
@@ -161,6 +158,14 @@ class ServerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _is_healthy(self) -> bool:
+        with Client(self.base_url, self._access, timeout_s=HEALTH_TIMEOUT_S, patient=False) as client:
+            try:
+                client.get("/health")
+            except EngineError:
+                return False
+        return True
 
     def _redact_log(self) -> None:
         text = self._log.read_text(errors="replace")
@@ -197,53 +202,3 @@ def check_port_free(port: int) -> None:
             s.bind((HOST, port))
         except OSError as e:
             raise InputError(f"port {port} is in use on {HOST}; name another or leave the option out") from e
-
-
-def get_json(url: str, api_key: str | None, timeout_s: float = 10.0) -> Any:
-    """Body of a GET as JSON.
-
-    Raises:
-        EngineError: no connection, an HTTP error, or no JSON.
-    """
-    request = urllib.request.Request(url)
-    if api_key:
-        request.add_header("Authorization", f"Bearer {api_key}")
-    try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as e:
-        with e:  # it holds the connection
-            reason = " ".join(str(e.reason).split())
-        raise EngineError(f"{url} answered {e.code} {reason}; check the URL and the API key") from e
-    except (OSError, ValueError, RecursionError, http.client.HTTPException) as e:
-        raise EngineError(f"cannot read {url}: {' '.join(str(e).split())}; is the server running there?") from e
-
-
-def served_model(base_url: str, api_key: str | None) -> tuple[str, int | None]:
-    """Name of the first model that the server lists, and its context length if the server tells."""
-    listing = get_json(f"{base_url}/v1/models", api_key)
-    try:
-        entry = listing["data"][0]
-        name, context = entry["id"], entry.get("max_model_len")
-    except (KeyError, IndexError, TypeError) as e:
-        raise EngineError(f"{base_url}/v1/models lists no model; is it an OpenAI-compatible server?") from e
-    if not isinstance(name, str):
-        raise EngineError(f"{base_url}/v1/models lists {name!r} as a model; is it an OpenAI-compatible server?")
-    return name, context if isinstance(context, int) and context > 0 else None
-
-
-def server_version(base_url: str, api_key: str | None) -> str | None:
-    """What /version says; None where the server has no such page."""
-    try:
-        version = get_json(f"{base_url}/version", api_key)
-    except EngineError:
-        return None
-    return str(version.get("version")) if isinstance(version, dict) and "version" in version else None
-
-
-def _healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except (OSError, http.client.HTTPException):
-        return False

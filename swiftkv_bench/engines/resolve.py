@@ -1,17 +1,19 @@
 """From a profile and the command line to the resolved configuration of every arm's engine."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from swiftkv_bench import redaction
+from swiftkv_bench.access import OPEN, Access, parse_proxy
 from swiftkv_bench.engines.attached import AttachedServer
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fake_process import fake_server
 from swiftkv_bench.engines.models import resolve
 from swiftkv_bench.engines.process import check_port_free
-from swiftkv_bench.engines.vllm_server import vllm_server, with_mode
+from swiftkv_bench.engines.vllm_server import API_KEY_VARIABLE, vllm_server, with_mode
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.engine import BASELINES, UNNAMED, Arm, EngineSpec, ModelSource, OptionValue, Profile
 
@@ -44,6 +46,7 @@ class EngineOptions:
     max_model_len: int | None = None
     start_timeout_s: float = 1800.0
     api_key: str | None = None
+    proxy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class EngineConfig:
     spec: EngineSpec
     secret_env: Mapping[str, str]
     start_timeout_s: float
-    api_key: str | None
+    access: Access = OPEN
+    named: str | None = None
+    """Model that the user named for a server of somebody else's."""
 
 
 def resolve_engines(
@@ -71,7 +76,7 @@ def build(config: EngineConfig, log: Path, scratch: Path) -> Engine:
     """The engine of a configuration, not yet launched."""
     spec = config.spec
     if spec.kind == "url":
-        return AttachedServer(spec, api_key=config.api_key)
+        return AttachedServer(spec, access=config.access, named=config.named)
     if spec.kind == "fake":
         return fake_server(spec, log, start_timeout_s=config.start_timeout_s)
     return vllm_server(spec, log, scratch, secret_env=config.secret_env, start_timeout_s=config.start_timeout_s)
@@ -94,7 +99,14 @@ def _one(profile: Profile, arm: Arm, options: EngineOptions, cache: Path) -> Eng
         else _owned(profile, arm, side, options, source, where, cache)
     )
     spec = spec.model_copy(update={"env": redaction.redact_mapping(env)})
-    return EngineConfig(spec, secret, options.start_timeout_s, options.api_key)
+    if side.url:
+        access = Access(api_key=options.api_key, proxy=options.proxy)
+        if options.proxy is not None:
+            parse_proxy(options.proxy, "--proxy")
+        access.route(side.url)
+        return EngineConfig(spec, secret, options.start_timeout_s, access, side.model)
+    own_key = {**os.environ, **env}.get(API_KEY_VARIABLE)
+    return EngineConfig(spec, secret, options.start_timeout_s, Access(api_key=own_key or options.api_key))
 
 
 def _full_url(options: EngineOptions) -> str | None:

@@ -7,7 +7,6 @@ computed here; `swiftkv_bench.metrics` does it from the record.
 import asyncio
 import gc
 import re
-import ssl
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,7 +54,8 @@ class Client:
         self._open = True
         self._is_drained = False
         self._pacer = Pacer(loop, self._send_due)
-        self._pool = Pool(loop, job.target.address, _tls(job), self._connect)
+        self._route = job.target.route
+        self._pool = Pool(loop, self._route, job.target.access.context() if self._route.tls else None, self._connect)
         self._due = np.concatenate([[] if job.due_s is None else job.due_s, job.tail_s])
         self._due_list = array("d")
         self._until_s = NEVER
@@ -136,6 +136,9 @@ class Client:
         gc.unfreeze()
         waited = None if delay_s is None or self._delay0 is None else delay_s - self._delay0
         sent = [self._requests[i % len(self._requests)] for i in range(len(self._rows))]
+        columns = self._rows.columns(self._t0)
+        if self._route.via:
+            columns["errors"] = {i: f"{text} ({self._route.via.strip()})" for i, text in columns["errors"].items()}
         return Slice(
             prompt_tokens_asked=np.array([request.prompt_tokens for request in sent], dtype=np.int64),
             output_tokens_asked=np.array([request.output_tokens for request in sent], dtype=np.int64),
@@ -145,7 +148,7 @@ class Client:
             loop=loop_name,
             pacer=self._pacer.kind,
             tail_requests=max(0, self._next - self._measured),
-            **self._rows.columns(self._t0),
+            **columns,
         )
 
     def _connect(self, pool: Pool) -> Connection:
@@ -189,8 +192,7 @@ class Client:
         if scheduled_s is None:
             return
         if connection is None:
-            host, port = self._job.target.address
-            reason = f"no connection to {host}:{port}: {self._pool.last_error}"
+            reason = f"no connection to {self._route.authority}: {self._pool.last_error}"
             exchange = Exchange(index, scheduled_s)
             self._record(exchange, ("connect-error", reason), perf_counter(), closed=True)
             self._after(index)
@@ -249,16 +251,6 @@ class Client:
                 self._after(exchange.index)
         self._check_drained()
         self._loop.call_later(self._sweep_s, self._sweep)
-
-
-def _tls(job: Job) -> ssl.SSLContext | None:
-    if not job.target.tls:
-        return None
-    context = ssl.create_default_context(cafile=job.target.ca_file)
-    if not job.target.verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def run_queue_delay_s() -> float | None:

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import cast
 
+from swiftkv_bench.access import Route
 from swiftkv_bench.load import framing, response
 from swiftkv_bench.load.framing import ChunkScanner, FramingError, Head
 from swiftkv_bench.load.pacer import Pacer
 from swiftkv_bench.load.response import Condensed, Reply
+from swiftkv_bench.load.tunnel import open_tunnel
 from swiftkv_bench.schema.requests import RequestStatus
 
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -224,14 +226,14 @@ class Pool:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        address: tuple[str, int],
+        route: Route,
         tls: ssl.SSLContext | None,
         make: Callable[["Pool"], Connection],
     ) -> None:
         self.opening = 0
         self.last_error: OSError | None = None
         self._loop = loop
-        self._address = address
+        self._route = route
         self._tls = tls
         self._make = make
         self._idle: list[Connection] = []
@@ -291,13 +293,24 @@ class Pool:
         for task in self._tasks:
             task.cancel()
 
+    async def _connected(self) -> Connection:
+        route, name = self._route, self._route.host if self._tls else None
+        if self._tls is None or route.proxy is None:
+            host, port = route.address
+            _, connection = await self._loop.create_connection(
+                lambda: self._make(self), host, port, ssl=self._tls, server_hostname=name
+            )
+            return connection
+        tunnel = await open_tunnel(self._loop, route)
+        _, connection = await self._loop.create_connection(
+            lambda: self._make(self), sock=tunnel, ssl=self._tls, server_hostname=name
+        )
+        return connection
+
     async def _open(self) -> None:
-        host, port = self._address
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, connection = await self._loop.create_connection(
-                    lambda: self._make(self), host, port, ssl=self._tls, server_hostname=host if self._tls else None
-                )
+                connection = await self._connected()
         except OSError as e:
             self.last_error = e
             self.opening -= 1

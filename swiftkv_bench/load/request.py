@@ -79,12 +79,16 @@ def encode(prompt: "Prompt", target: Target) -> Request:
 
 
 def _with_head(payload: bytes, target: Target, prompt: "Prompt", own: tuple[int, int] = (0, 0)) -> Request:
-    host, port = target.address
-    host = f"[{host}]" if ":" in host else host
-    key = "" if target.api_key is None else f"Authorization: Bearer {target.api_key}\r\n"
+    route = target.route
+    # A proxy that forwards is told the whole address.
+    where = f"http://{route.authority}{target.path}" if route.forwards else target.path
+    headers = dict(target.access.headers)
+    if route.forwards and route.proxy is not None:
+        headers |= route.proxy.headers
+    own_headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
-        f"POST {target.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
-        f"Accept: text/event-stream\r\n{key}Content-Length: {len(payload)}\r\n\r\n"
+        f"POST {where} HTTP/1.1\r\nHost: {route.authority}\r\nContent-Type: application/json\r\n"
+        f"Accept: text/event-stream\r\n{own_headers}Content-Length: {len(payload)}\r\n\r\n"
     ).encode("ascii")
     start, end = (len(head) + at for at in own)
     return Request(head + payload, start, end, prompt.tokens, prompt.output_tokens)

@@ -4,18 +4,17 @@ Run before a load run at its rate and output length, so that a machine too slow 
 before an engine is measured with it. The load lasts about two seconds.
 """
 
-import http.client
 import math
 import re
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 from swiftkv_bench import units
+from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.guarded import Guarded
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.load.driver import Options, TrialRun, run_trial
@@ -165,11 +164,8 @@ def _lateness_p99_s(url: str) -> float:
     Raises:
         EngineError: the engine does not answer, or its page has no such figures.
     """
-    try:
-        with urllib.request.urlopen(f"{url}/metrics", timeout=_IDLE_TIMEOUT_S) as answer:
-            page = answer.read().decode(errors="replace")
-    except (OSError, http.client.HTTPException) as e:
-        raise EngineError(f"the fake engine of the self-test does not answer: {e}") from e
+    with Client(url, timeout_s=_IDLE_TIMEOUT_S, patient=False) as client:
+        page = client.get("/metrics")
     buckets = [(bound, int(seen)) for bound, seen in _BUCKET.findall(page)]
     found = next((bound for bound, seen in buckets if seen >= 0.99 * buckets[-1][1]), None)
     worst = _WORST.search(page)

@@ -4,11 +4,7 @@ The page is Prometheus text (https://prometheus.io/docs/instrumenting/exposition
 (vllm/v1/metrics/loggers.py). What two readings say of a trial is `swiftkv_bench.metrics`' part.
 """
 
-import http.client
-import urllib.error
-import urllib.request
-
-from swiftkv_bench.errors import EngineError
+from swiftkv_bench.engines.client import Client, RefusedError
 from swiftkv_bench.load.target import Target
 
 TIMEOUT_S = 10.0
@@ -22,16 +18,11 @@ def read(target: Target) -> dict[str, float]:
     Raises:
         EngineError: the server cannot be reached.
     """
-    url = target.base_url.rstrip("/") + "/metrics"
-    headers = {} if target.api_key is None else {"Authorization": f"Bearer {target.api_key}"}
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S) as answer:
-            return parse(answer.read().decode("utf-8", "replace"))
-    except urllib.error.HTTPError as e:
-        e.close()
-        return {}
-    except (OSError, http.client.HTTPException) as e:
-        raise EngineError(f"the engine does not answer at {url}: {e}; see its log") from e
+    with Client(target.base_url, target.access, timeout_s=TIMEOUT_S, patient=False) as client:
+        try:
+            return parse(client.get("/metrics"))
+        except RefusedError:
+            return {}
 
 
 def parse(page: str) -> dict[str, float]:

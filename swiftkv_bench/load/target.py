@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.access import OPEN, Access, Route
 
 Api = Literal["completions", "chat"]
 
@@ -22,29 +23,21 @@ class Target:
     """Half-open ranges of token ids for random prompts; special tokens left out."""
     api: Api = "completions"
     """`completions` takes token ids; `chat` takes text only."""
-    api_key: str | None = field(default=None, repr=False)
-    """Bearer token; never recorded."""
-    ca_file: str | None = None
-    """Certificate authority for https; None uses the system's."""
-    verify_tls: bool = True
-    """False accepts any certificate."""
+    access: Access = OPEN
+    """Key, certificates and proxy."""
     usage_per_chunk: bool = True
     """Ask for running token counts in every chunk (`continuous_usage_stats`), so that tokens per chunk are known."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of every request body; they win over the tool's own."""
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port to connect to."""
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or parts.hostname is None:
-            raise InputError(f"--url {self.base_url} is no address of a server; give http://host:port")
-        return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+    @cached_property
+    def route(self) -> Route:
+        """The way there.
 
-    @property
-    def tls(self) -> bool:
-        """Whether the connection is encrypted."""
-        return urlsplit(self.base_url).scheme == "https"
+        Raises:
+            InputError: `base_url` is no address of a server, or the proxy is none.
+        """
+        return self.access.route(self.base_url)
 
     @property
     def path(self) -> str:

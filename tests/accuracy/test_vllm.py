@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.accuracy.probes import probe_abilities
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import read_statuses
@@ -111,7 +112,7 @@ def recorded(
 
 
 def test_an_ordinary_engine_passes_every_probe(engines: dict[str, EngineInfo], specs: dict[str, EngineSpec]) -> None:
-    probes = probe_engine(specs["baseline"], engines["baseline"], None)
+    probes = probe_engine(specs["baseline"], engines["baseline"], Access())
     assert {p.name: p.status for p in probes} == {
         "context length": "pass", "repeatable": "pass", "prefix cache": "pass", "SwiftKV mode": "pass",
         "honest prompt logprobs": "pass", "right answers": "pass",

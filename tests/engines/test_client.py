@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from swiftkv_bench.engines.client import Client, LostError, RefusedError
-from swiftkv_bench.errors import EngineError
+from swiftkv_bench.errors import InputError
 from tests.accuracy.toy_engine import ToyEngine
 
 BODY = {"model": "toy", "prompt": [1, 2, 3], "max_tokens": 5}
@@ -35,7 +35,7 @@ def test_connections_that_the_server_closed_meanwhile_are_replaced() -> None:
 def test_a_server_that_is_gone_is_lost_and_says_so() -> None:
     with ToyEngine() as engine:
         url = engine.url
-    with Client(url) as client, pytest.raises(LostError, match=r"did not answer in 4 attempts .*is the engine still"):
+    with Client(url) as client, pytest.raises(LostError, match=r"did not answer in 4 attempts .*is the server running"):
         _post(client)
 
 
@@ -59,7 +59,7 @@ def test_a_closed_client_cuts_what_is_under_way_and_does_not_try_again() -> None
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://"])
 def test_an_address_that_is_none_is_an_error(url: str) -> None:
-    with pytest.raises(EngineError, match="is no address of a server"):
+    with pytest.raises(InputError, match="is no address of a server"):
         Client(url)
 
 

@@ -17,7 +17,6 @@ class _Recorded:
 
     spec: EngineSpec
     happened: list[str]
-    api_key: str | None = None
     base_url: str = field(default="http://127.0.0.1:1", init=False)
 
     def launch(self) -> None:
@@ -53,7 +52,7 @@ def _order(args: Mapping[str, OptionValue], *, shared_accelerator: bool, togethe
     arms: tuple[Arm, ...] = ("baseline", "swiftkv")
     configs = [
         EngineConfig(
-            EngineSpec(arm=arm, kind="vllm", model="m", tokenizer="m", args=dict(args), max_model_len=10), {}, 1.0, None
+            EngineSpec(arm=arm, kind="vllm", model="m", tokenizer="m", args=dict(args), max_model_len=10), {}, 1.0
         )
         for arm in arms
     ]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.load.request import Request, encode
 from swiftkv_bench.load.target import Target
@@ -54,7 +55,7 @@ def test_a_rotated_request_has_the_same_length_and_its_own_ids_moved_on(
 
 
 def test_the_head_names_host_path_and_key() -> None:
-    target = Target("https://host.example:8443/p", "m", api_key="k")
+    target = Target("https://host.example:8443/p", "m", access=Access("k"))
     lines = encode(prompt([1]), target).data.partition(b"\r\n\r\n")[0].decode().split("\r\n")
     assert lines[0] == "POST /p/v1/completions HTTP/1.1"
     assert {"Host: host.example:8443", "Content-Type: application/json", "Authorization: Bearer k"} <= set(lines)

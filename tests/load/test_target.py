@@ -18,7 +18,7 @@ from swiftkv_bench.load.target import Target
 )
 def test_an_address_is_taken_apart(url: str, address: tuple[str, int], tls: bool, path: str) -> None:
     target = Target(url, "m")
-    assert (target.address, target.tls, target.path) == (address, tls, path)
+    assert (target.route.address, target.route.tls, target.path) == (address, tls, path)
 
 
 def test_chat_has_its_own_path() -> None:
@@ -28,4 +28,4 @@ def test_chat_has_its_own_path() -> None:
 @pytest.mark.parametrize("url", ["h:8000", "ftp://h", "http://", ""])
 def test_what_is_no_address_is_an_error_with_the_repair(url: str) -> None:
     with pytest.raises(InputError, match=r"is no address of a server; give http://host:port"):
-        _ = Target(url, "m").address
+        _ = Target(url, "m").route

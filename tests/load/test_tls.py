@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.schema.perf import STATUS
 from tests.load.scripted import VOCABULARY, ScriptedServer, job, run
@@ -58,7 +59,7 @@ def test_requests_over_tls(
     if trust == "environment":
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     authority = str(certificate) if trust == "authority" else None
-    target = Target(server.url, "fake", VOCABULARY, ca_file=authority, verify_tls=trust != "anything")
+    target = Target(server.url, "fake", VOCABULARY, access=Access(ca_file=authority, verify_tls=trust != "anything"))
     found = run(job(target, 3))
     assert [STATUS[code] for code in found.status] == ["ok"] * 3
     assert found.chunk_count.tolist() == [3] * 3
@@ -79,7 +80,7 @@ def test_a_plain_request_to_a_tls_server_is_a_failure(server: ScriptedServer) ->
 
 def test_the_key_is_sent_with_every_request_and_is_in_no_text() -> None:
     with ScriptedServer(lambda answering: answering.send(WHOLE)) as server:
-        target = Target(server.url, "fake", VOCABULARY, api_key="s3cret")
+        target = Target(server.url, "fake", VOCABULARY, access=Access("s3cret"))
         run(job(target, 2))
         heads = [request.partition(b"\r\n\r\n")[0].split(b"\r\n") for request in server.requests]
     assert all(b"Authorization: Bearer s3cret" in head for head in heads)

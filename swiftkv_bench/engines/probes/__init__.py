@@ -23,6 +23,7 @@ otherwise when the run is resumed serves another model: `another_model`.
 
 from collections.abc import Iterable
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.probes import depth, reference, service
 from swiftkv_bench.engines.probes.asking import Asking
@@ -33,7 +34,7 @@ from swiftkv_bench.schema.manifest import Part, Probe
 __all__ = ["another_model", "probe_engine", "why_stopped"]
 
 
-def probe_engine(spec: EngineSpec, info: EngineInfo, api_key: str | None, *, thorough: bool = False) -> list[Probe]:
+def probe_engine(spec: EngineSpec, info: EngineInfo, access: Access, *, thorough: bool = False) -> list[Probe]:
     """All probes that apply to an arm's engine.
 
     Args:
@@ -42,7 +43,7 @@ def probe_engine(spec: EngineSpec, info: EngineInfo, api_key: str | None, *, tho
     Raises:
         EngineError: the engine cannot be reached, or it refuses a plain request.
     """
-    with Client(info.base_url, api_key) as client:
+    with Client(info.base_url, access) as client:
         asking = Asking(client, spec, info)
         return [
             service.context_length(spec, info),

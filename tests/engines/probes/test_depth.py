@@ -2,6 +2,7 @@
 
 import pytest
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.engines.probes import probe_engine
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
@@ -24,7 +25,7 @@ def _probes(engine: ToyEngine, tokenizer: str, arm: Arm, kind: str = "vllm", lay
         "architecture": {"num_hidden_layers": layers, "num_key_value_layers": 3, "torch_dtype": "float32"},
     })  # fmt: skip
     info = EngineInfo(arm=arm, base_url=engine.url, served_model="toy", max_model_len=512)
-    return {p.name: p for p in probe_engine(spec, info, None)}
+    return {p.name: p for p in probe_engine(spec, info, Access())}
 
 
 def _tokens(body: dict[str, object]) -> int:

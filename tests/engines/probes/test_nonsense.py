@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.embedded.vocabulary import task_words
 from swiftkv_bench.engines.attached import AttachedServer
@@ -40,13 +41,13 @@ def _answering(answer: bytes) -> Callable[[Answering], None]:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0-OpenSSH_9.2; is the server running there?"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "SSH-2.0-OpenSSH_9.2); is the server running there?"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{", "is the server running there?"),
-        (_http(b"[" * 100_000), "is the server running there?"),
-        (_http(b"\xff\xfe"), "is the server running there?"),
+        (_http(b"[" * 100_000), "is no JSON"),
+        (_http(b"\xff\xfe"), "is no JSON"),
         (_http(b"null"), "lists no model"),
-        (_http(b'{"data": [{"id": null}]}'), "lists None as a model"),
-        (_http(b"", "302 Found\r\nLocation: /v1/models"), "302"),
+        (_http(b'{"data": [{"id": null}]}'), "lists no model"),
+        (_http(b"", "302 Found\r\nLocation: /v1/models"), "redirects (HTTP 302) to /v1/models; give that address"),
     ],
 )
 def test_what_is_no_list_of_models_is_one_sentence(answer: bytes, said: str) -> None:
@@ -84,7 +85,7 @@ def test_what_is_no_completion_is_one_sentence(answer: Any, said: str, tokenizer
         info = AttachedServer(spec).wait_ready(Silent())
         assert info.max_model_len is None
         with pytest.raises(EngineError, match=said) as raised:
-            probe_engine(spec, info, None)
+            probe_engine(spec, info, Access())
     assert "\n" not in str(raised.value)
 
 
@@ -99,7 +100,7 @@ def test_an_error_page_is_shown_as_one_line_without_control_characters(page: byt
         spec = _spec(server.url, tokenizer)
         info = AttachedServer(spec).wait_ready(Silent())
         with pytest.raises(EngineError) as raised:
-            probe_engine(spec, info, None)
+            probe_engine(spec, info, Access())
     assert str(raised.value).endswith(f"answered HTTP 500: {shown}")
 
 

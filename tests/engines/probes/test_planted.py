@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.cli import app
 from swiftkv_bench.engines.probes import probe_engine, why_stopped
 from swiftkv_bench.engines.vllm_server import vllm_server
@@ -42,7 +43,7 @@ class Server:
 
     def probes(self, fault: str) -> dict[str, Probe]:
         self.switch.write_text(fault)
-        found = probe_engine(self.spec, self.info, None)
+        found = probe_engine(self.spec, self.info, Access())
         self.switch.write_text("")
         return {p.name: p for p in found}
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from swiftkv_bench.access import Access
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
 from swiftkv_bench.engines.probes import probe_engine, why_stopped
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
@@ -29,7 +30,7 @@ def _info(engine: ToyEngine, served: int | None = 512) -> EngineInfo:
 
 
 def _probes(engine: ToyEngine, spec: EngineSpec, served: int | None = 512) -> dict[str, Probe]:
-    return {p.name: p for p in probe_engine(spec, _info(engine, served), None)}
+    return {p.name: p for p in probe_engine(spec, _info(engine, served), Access())}
 
 
 @pytest.mark.parametrize(("served", "status"), [(512, "pass"), (4096, "pass"), (400, "fail"), (None, "not run")])
@@ -101,7 +102,7 @@ def test_prompt_logprobs_must_be_those_of_the_next_token(tokenizer: str, engine:
 
 def test_the_api_key_is_sent(tokenizer: str, tmp_path: Path) -> None:
     with ToyEngine() as engine:
-        probe_engine(_spec(tokenizer), _info(engine), "secret")
+        probe_engine(_spec(tokenizer), _info(engine), Access("secret"))
         assert set(engine.authorization) == {"Bearer secret"}
 
 
