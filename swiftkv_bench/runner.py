@@ -25,6 +25,7 @@ from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import RunRequest
+from swiftkv_bench.resume import changed_builds
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Part, Probe
@@ -153,6 +154,7 @@ class _Execution:
         info = fleet.get(arm)
         if info not in self.probed:
             config = fleet.config(arm)
+            self._check_builds(info)
             self.observer.progress("probes", f"probing the {arm} engine")
             try:
                 probes = probe_engine(config.spec, info, config.access)
@@ -172,6 +174,21 @@ class _Execution:
                 self.update(engine_info=fleet.infos)
             self.probed.append(info)
         return info
+
+    def _check_builds(self, info: EngineInfo) -> None:
+        """Notes the builds that are known now that an engine is up.
+
+        Raises:
+            InputError: one is not what the run was begun with.
+        """
+        begun, now = self.run.manifest.builds, provenance.builds(self.run.manifest.engines)
+        now |= {} if info.version is None else {f"version that the {info.arm} engine says": info.version}
+        if (changed := changed_builds(begun, now)) is not None:
+            raise InputError(
+                f"{self.run.path} was begun with another build: {changed}; go back to what it was, or begin a new run "
+                "with --fresh or another --out"
+            )
+        self.update(builds=now | begun)
 
     def _record_probes(self, fleet: Fleet, probes: list[Probe]) -> None:
         new = {(p.name, p.arm): p for p in probes}

@@ -18,6 +18,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +36,10 @@ from swiftkv_bench.schema.perf import RequestTable, TrialRecord
 _Model = TypeVar("_Model", bound=BaseModel)
 GO_ON = "make the folder writable; nothing that was recorded is lost, and the same command goes on"
 """What to do about a record that cannot be written."""
+LOCK = ".lock"
+"""File of a run folder that is locked while a process runs it."""
+_PART = ".part"
+"""How the names of temporary files end; the folder of a run holds no others."""
 _MICROSECONDS = 1e6
 
 
@@ -186,10 +191,26 @@ def create_run(path: Path, manifest: Manifest) -> Run:
     """
     with writing(path, "choose another folder with --out"):
         path.mkdir(parents=True, exist_ok=True)
-        if any(path.iterdir()):
-            raise InputError(f"--out {path} is not empty and holds another run; choose a new folder")
+        check_unused(path)
         replace_file(path / "manifest.json", _json_bytes(manifest))
     return Run(path)
+
+
+def check_unused(path: Path) -> None:
+    """Raises InputError if a folder holds anything but what a start that was killed leaves there."""
+    found = sorted(entry.name for entry in path.iterdir() if not _is_leftover(entry)) if path.exists() else []
+    if found:
+        raise InputError(f"--out {path} is no run folder and holds {found[0]!r}; choose a new folder")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Takes away the temporary files of writes that were killed; nobody else may be writing into the folder."""
+    for entry in path.rglob(f".*{_PART}"):
+        entry.unlink(missing_ok=True)
+
+
+def _is_leftover(entry: Path) -> bool:
+    return entry.name == LOCK or (entry.name.startswith(".") and entry.name.endswith(_PART))
 
 
 def open_run(path: Path) -> Run:
@@ -233,7 +254,7 @@ def append_whole(handle: int, path: Path, data: bytes) -> None:
 def replace_file(path: Path, data: bytes) -> None:
     """As `write_atomic`, with the system's own errors."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -244,6 +265,17 @@ def replace_file(path: Path, data: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Puts the names in a folder on the device: without it a power cut can take back a new or renamed file."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network file systems cannot
+            os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _read_manifest(path: Path) -> Manifest:

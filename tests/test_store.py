@@ -141,7 +141,7 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_in_use_is_not_overwritten(run: Run) -> None:
-    with pytest.raises(InputError, match="is not empty"):
+    with pytest.raises(InputError, match=r"is no run folder and holds 'manifest\.json'"):
         create_run(run.path, _manifest())
 
 

@@ -14,7 +14,7 @@ from swiftkv_bench.errors import EngineError
 from swiftkv_bench.notation import parse_duration, parse_objective, parse_share
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import AccuracyRequest, LoadRequest, RunRequest
-from swiftkv_bench.resume import find_or_create, locked, run_id
+from swiftkv_bench.resume import claimed, run_id
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.manifest import Manifest, RunPlan
 from swiftkv_bench.store import cache_dir
@@ -44,10 +44,11 @@ def execute(
             show_plan(wanted, as_json=run.json)
             return
         request.check_tokenizers(wanted)
-        place = find_or_create(manifest, run.out, RESULTS, fresh=run.fresh)
-        observer.note(f"{'resuming' if place.resumed else 'writing to'} {place.run.path}")
         failure: EngineError | None = None
-        with locked(place.run):
+        with claimed(manifest, run.out, RESULTS, fresh=run.fresh) as place:
+            if place.note is not None:
+                observer.note(place.note)
+            observer.note(f"{'resuming' if place.resumed else 'writing to'} {place.run.path}")
             try:
                 done = runner.execute(wanted, place.run, observer)
             except KeyboardInterrupt:
@@ -127,6 +128,7 @@ def new_manifest(wanted: RunRequest) -> Manifest:
         slo=wanted.slo,
         plan=wanted.plan,
         plan_hash=content_hash([wanted.plan.model_dump(mode="json"), [runner.engine_key(s) for s in specs]]),
+        builds=provenance.builds(specs),
         task_hashes={} if wanted.accuracy is None else wanted.accuracy.task_hashes,
         git=provenance.git_state(Path(__file__).parent),
         machine=provenance.machine(),

@@ -82,6 +82,9 @@ class Manifest(Record):
     slo: str | None = Field(None, description="latency targets of goodput as typed: ttft=2s,tpot=50ms,share=90%")
     plan: RunPlan = Field(description="the plan, whole: columns, grid, seeds and ids")
     plan_hash: str = Field(description="content hash of the plan")
+    builds: dict[str, str] = Field(
+        {}, description="what must be the same when the run goes on: builds of engine and plug-in, weights, hardware"
+    )
     task_hashes: dict[str, str] = Field(
         {}, description="accuracy task -> hash of its resolved configuration and documents"
     )
