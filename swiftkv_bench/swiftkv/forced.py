@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FORCED_TOKENS", "ForcedTokens"]
 
 FORCED_TOKENS = "swiftkv_forced_tokens"
+_ANY_VOCABULARY = 2**31  # ids are 32-bit; the model's own vocabulary is known to the engine alone
 
 
 class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
@@ -39,13 +40,16 @@ class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
         tokens = _forced_tokens(sampling_params)
         if tokens is None:
             return
-        if not isinstance(tokens, list) or not tokens or not all(isinstance(t, int) and t >= 0 for t in tokens):
-            raise ValueError(f"{FORCED_TOKENS} must be a list of token ids, not empty; found {tokens!r}")
+        if not isinstance(tokens, list) or not tokens:
+            raise ValueError(f"{FORCED_TOKENS} is {_short(tokens)}, must be a list of token ids, not empty")
         if sampling_params.max_tokens != len(tokens):
             raise ValueError(
                 f"{FORCED_TOKENS} holds {len(tokens)} tokens but max_tokens is {sampling_params.max_tokens}; "
                 f"make them equal"
             )
+        for token in tokens:
+            if type(token) is not int or not 0 <= token < _ANY_VOCABULARY:
+                raise ValueError(f"{FORCED_TOKENS} holds {_short(token)}, must hold token ids alone")
 
     def is_argmax_invariant(self) -> bool:
         """False: greedy sampling must see the changed logits."""
@@ -72,14 +76,38 @@ class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
 
     def apply(self, logits: "torch.Tensor", context: Any = None) -> "torch.Tensor":
         """Change the rows of forced requests in place, shape (rows, vocabulary)."""
+        if context is not None and len(context.expanded_idx_mapping) != len(context.idx_mapping_np):
+            return self._apply_to_drafts(logits, context)
         wanted = self._wanted_v1() if context is None else self._wanted_v2(context)
         if wanted:
             import torch
 
-            rows = torch.tensor(list(wanted), device=logits.device)
-            tokens = torch.tensor(list(wanted.values()), device=logits.device)
+            # An id that the model does not have: the request's own answer shows it, other requests go on.
+            wanted = {row: token for row, token in wanted.items() if token < logits.shape[-1]}
+            rows = torch.tensor(list(wanted), dtype=torch.int64, device=logits.device)
+            tokens = torch.tensor(list(wanted.values()), dtype=torch.int64, device=logits.device)
             logits[rows] = float("-inf")
             logits[rows, tokens] = 0.0
+        return logits
+
+    def _apply_to_drafts(self, logits: "torch.Tensor", context: Any) -> "torch.Tensor":
+        """V2 runner with speculative decoding: a request has a row a draft, and only the device knows their positions.
+
+        A draft that is not the wanted token is rejected, since its row allows the wanted one alone.
+        """
+        import torch
+
+        slots = context.expanded_idx_mapping
+        steps = context.pos + 1 - self._requests.prompt_len.gpu[slots]
+        for slot in context.idx_mapping_np.tolist():
+            if slot not in self._slots:
+                continue
+            tokens = torch.tensor(self._slots[slot], dtype=torch.int64, device=logits.device)
+            wanted = tokens[steps.long().clamp(0, len(tokens) - 1)]
+            forced = (slots == slot) & (steps >= 0) & (steps < len(tokens)) & (wanted < logits.shape[-1])
+            columns = wanted.clamp(max=logits.shape[-1] - 1)[:, None]
+            logits.masked_fill_(forced[:, None], float("-inf"))
+            logits.scatter_(1, columns, logits.gather(1, columns).masked_fill(forced[:, None], 0.0))
         return logits
 
     def _wanted_v1(self) -> dict[int, int]:
@@ -104,3 +132,9 @@ class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
 def _forced_tokens(params: Any) -> Any:
     extra = getattr(params, "extra_args", None)
     return extra.get(FORCED_TOKENS) if extra else None
+
+
+def _short(value: Any) -> str:
+    """``value`` as Python writes it, at most 60 characters of it: it came from a client."""
+    text = repr(value[:10] if isinstance(value, list | str) else value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -60,8 +60,8 @@ class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
         """
         extra = sampling_params.extra_args
         asked = extra.get(FULL_DEPTH, 0) if extra else 0
-        if asked not in (0, 1):
-            raise ValueError(f"{FULL_DEPTH} is {asked!r}, must be 1 for all layers in all rows, or 0")
+        if type(asked) not in (int, bool) or asked not in (0, 1):
+            raise ValueError(f"{FULL_DEPTH} is {str(asked)[:60]!r}, must be 1 for all layers in all rows, or 0")
 
     def is_argmax_invariant(self) -> bool:
         """True: greedy sampling need not call ``apply``."""

@@ -1,0 +1,88 @@
+"""What a request may carry to the logits processors, and what they do with an id that the model does not have."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from vllm.sampling_params import SamplingParams
+from vllm.v1.sample.logits_processor.interface import BatchUpdate
+
+from swiftkv_bench.swiftkv.forced import FORCED_TOKENS, ForcedTokens
+from swiftkv_bench.swiftkv.steps import FULL_DEPTH
+from swiftkv_bench.swiftkv.tracker import PromptLogprobsTracker
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+def _params(tokens: Any, max_tokens: int = 1) -> SamplingParams:
+    return SamplingParams(max_tokens=max_tokens, extra_args={FORCED_TOKENS: tokens})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ([True], "holds True, must hold token ids alone"),
+        ([-1], "holds -1, must hold token ids alone"),
+        ([1.0], r"holds 1\.0, must hold token ids alone"),
+        ([2**31], "holds 2147483648, must hold token ids alone"),
+        ([[1]], r"holds \[1\], must hold token ids alone"),
+        ([], r"is \[\], must be a list of token ids"),
+        ("abc", "is 'abc', must be a list of token ids"),
+        ({"0": 1}, "must be a list of token ids"),
+        ([1, 2], "holds 2 tokens but max_tokens is 1"),
+        ([7] * 1_000_000, "holds 1000000 tokens but max_tokens is 1"),
+    ],
+)
+def test_tokens_that_cannot_be_emitted_are_refused_at_admission(tokens: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as refused:
+        ForcedTokens.validate_params(_params(tokens))
+    assert len(str(refused.value)) < 200
+
+
+def _sound(key: str, value: Any) -> bool:
+    if key == FULL_DEPTH:
+        return type(value) in (int, bool) and value in (0, 1)
+    return value is None or (
+        type(value) is list and len(value) == 1 and type(value[0]) is int and 0 <= value[0] < 2**31
+    )
+
+
+@pytest.mark.parametrize(("key", "check"), [(FORCED_TOKENS, ForcedTokens), (FULL_DEPTH, PromptLogprobsTracker)])
+@given(value=ANYTHING)
+def test_admission_takes_what_is_sound_and_refuses_anything_else(key: str, check: Any, value: Any) -> None:
+    params = SimpleNamespace(max_tokens=1, extra_args={key: value})
+    with nullcontext() if _sound(key, value) else pytest.raises(ValueError, match=key):
+        check.validate_params(params)
+
+
+def test_drafts_are_rows_of_their_requests() -> None:
+    # Slot 5 (prompt of 3, forced to 6, 7) has the rows of positions 2, 3, 4; slot 1 decodes freely.
+    requests = SimpleNamespace(prompt_len=SimpleNamespace(gpu=torch.tensor([0, 4, 0, 0, 0, 3])))
+    processor = ForcedTokens(SimpleNamespace(), requests)
+    assert processor.add_request(5, _params([6, 7], max_tokens=2)) is True
+    assert processor.add_request(1, SamplingParams()) is False
+    context = SimpleNamespace(
+        expanded_idx_mapping=torch.tensor([5, 5, 5, 1]), idx_mapping_np=np.array([5, 1]), pos=torch.tensor([2, 3, 4, 9])
+    )
+    logits = processor.apply(torch.zeros(4, 8), context)
+    assert logits.isfinite().sum(dim=1).tolist() == [1, 1, 8, 8]
+    assert logits[:2].argmax(dim=1).tolist() == [6, 7]
+
+
+def test_an_id_beyond_the_vocabulary_disturbs_no_other_request() -> None:
+    processor = ForcedTokens(SimpleNamespace(), torch.device("cpu"), False)
+    added: list[Any] = [(0, _params([8]), [1], []), (1, _params([3]), [1], [])]
+    processor.update_state(BatchUpdate(batch_size=2, removed=[], added=added, moved=[]))
+    logits = processor.apply(torch.zeros(2, 8))
+    assert logits[0].tolist() == [0.0] * 8
+    assert int(logits[1].argmax()) == 3
+    assert logits[1].isinf().sum() == 7
