@@ -40,7 +40,7 @@ class Facts:
     Attributes:
         config: the keys ``CONFIG_KEYS`` of ``config.json``; empty when it is not known.
         sliding_window: tokens that a layer looks back to; None when it looks back to all.
-        runner_type: ``generate`` or ``pooling``.
+        runner_type: ``generate``, ``pooling``, or ``draft`` for a model that proposes tokens to another.
         v2_runner: whether vLLM's V2 model runner serves it; ignored where nothing depends on it.
         splits_hidden_states: whether a compiler pass (sequence parallelism) does.
     """
@@ -219,7 +219,7 @@ def _skip(facts: Facts) -> _Rows:
             f" rows are needed; let vLLM take its V2 model runner (without VLLM_USE_V2_MODEL_RUNNER=0) or {_WAY_OUT}",
         ),
         (
-            facts.runner_type != "generate",
+            facts.runner_type not in ("generate", "draft"),
             f"--runner {facts.runner_type} pools hidden states of rows that mode skip leaves out; {_WAY_OUT}",
         ),
     ]
