@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -20,7 +21,9 @@ def _http(body: bytes, status: str = "200 OK", headers: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _asked(entries: list[dict[str, object]], named: str | None, likely: str | None = None) -> tuple[str, int | None]:
+def _asked(
+    entries: Sequence[Mapping[str, object]], named: str | None, likely: str | None = None
+) -> tuple[str, int | None]:
     answer = _http(json.dumps({"data": entries}).encode())
     with ScriptedServer(lambda a: a.send(answer)) as server, Client(server.url, patient=False) as client:
         found = asked_model(client, named, FLAG, likely)
