@@ -21,7 +21,7 @@ __all__ = ["SwiftKVModelState"]
 
 
 @dataclass(frozen=True)
-class _StepForBuilders(ModelSpecificAttnMetadata):  # type: ignore[misc]
+class _StepForBuilders(ModelSpecificAttnMetadata):
     step: Step
 
     def get_extra_attn_kwargs(self, attn_metadata_builder: Any, num_reqs: int) -> dict[str, Any]:
