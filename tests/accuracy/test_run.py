@@ -174,7 +174,7 @@ def test_items_lost_from_the_log_come_back_from_the_journal(tokenizer: Path, tmp
 
 
 def test_an_engine_that_dies_ends_the_run_with_what_it_has(tokenizer: Path, tmp_path: Path) -> None:
-    with ToyEngine(dies_after=7) as engine, pytest.raises(LostError, match="still running"):
+    with ToyEngine(dies_after=7) as engine, pytest.raises(LostError, match="is the server running there"):
         _run(_plan("mini:mini_arc"), {"baseline": _target(engine, tokenizer)}, tmp_path, concurrency=2)
     [state] = read_statuses(tmp_path)
     assert (state.status, state.items) == ("incomplete", 7)
