@@ -9,6 +9,8 @@ it also works where the harness's own dependencies are not installed.
 ``versions``            the vLLM releases that were tested, as data
 ``compat``              the only file that knows what differs between vLLM versions
 ``preflight``           refusals at start, one sentence each
+``limits``              what decides them, from plain values; no vLLM
+``quantization``        which forms of quantised weights are served
 ``config``              the Hugging Face config class
 ``rows``                which rows of a batch run the second half (pure, numpy)
 ``steps``               what one forward pass needs
