@@ -149,10 +149,32 @@ BANDWIDTH: Mapping[str, float] = {
 first part that occurs counts."""
 
 
+MATRIX_RATE: Mapping[str, float] = {
+    "H200": 989e12,
+    "H100 NVL": 835e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+}
+"""Part of a GPU's product name -> peak FLOP/s of dense bfloat16 products, as NVIDIA's data sheets say (without
+sparsity); the first part that occurs counts."""
+
+
 def memory_bandwidth(card: str) -> float | None:
     """Peak memory bandwidth of a GPU by its product name, bytes/s; None for a card that is not in `BANDWIDTH`."""
+    return _by_card(BANDWIDTH, card)
+
+
+def matrix_rate(card: str) -> float | None:
+    """Peak bfloat16 FLOP/s of a GPU by its product name; None for a card that is not in `MATRIX_RATE`."""
+    return _by_card(MATRIX_RATE, card)
+
+
+def _by_card(table: Mapping[str, float], card: str) -> float | None:
     words = card.replace("NVIDIA ", "")
-    return next((found for name, found in BANDWIDTH.items() if re.search(rf"\b{re.escape(name)}\b", words)), None)
+    return next((found for name, found in table.items() if re.search(rf"\b{re.escape(name)}\b", words)), None)
 
 
 def _linear_bytes(quantization: Mapping[str, Any] | None, dtype_bytes: float) -> float:

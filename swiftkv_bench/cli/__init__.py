@@ -21,6 +21,7 @@ from swiftkv_bench.cli.distill import command as distill
 from swiftkv_bench.cli.doctor import command as doctor
 from swiftkv_bench.cli.export import command as export
 from swiftkv_bench.cli.history import command as history
+from swiftkv_bench.cli.model import app as model
 from swiftkv_bench.cli.perf import command as perf
 from swiftkv_bench.cli.report import command as report
 from swiftkv_bench.cli.streams import harden
@@ -65,6 +66,7 @@ app.command("history")(history)
 app.command("verify")(verify)
 app.command("doctor")(doctor)
 app.command("distill")(distill)
+app.add_typer(model, name="model")
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ from swiftkv_bench.embedded.weights_io import raw_tensor, torch_tensor
 from swiftkv_bench.errors import InputError
 
 _INDEX = "model.safetensors.index.json"
-_ADDED = "model-swiftkv.safetensors"
+#: What SwiftKV adds to a checkpoint.
+ADDED_FILE = "model-swiftkv.safetensors"
 
 
 class LlamaFolder:
@@ -35,8 +36,8 @@ class LlamaFolder:
         except (OSError, ValueError) as e:
             raise InputError(f"{folder} has no readable config.json ({e}): give a Llama checkpoint folder.") from e
         self.shape = _shape(self.config, folder)
-        self._files = sorted(folder.glob("*.safetensors"))
-        if not self._files:
+        self.files = sorted(folder.glob("*.safetensors"))
+        if not self.files:
             raise InputError(f"{folder} has no *.safetensors files: give a checkpoint with weights in that format.")
 
     def weights(self) -> dict[str, Tensor]:
@@ -62,9 +63,9 @@ class LlamaFolder:
             if path.is_file() and path.name not in ("config.json", _INDEX):
                 shutil.copyfile(path, out / path.name)
         dtype = self._tensors()["model.embed_tokens.weight"].dtype
-        write_tensors(out / _ADDED, {name: raw_tensor(tensor, dtype) for name, tensor in added.items()})
-        files = {name: path.name for path in self._files for name in read_tensors(path)}
-        files |= dict.fromkeys(added, _ADDED)
+        write_tensors(out / ADDED_FILE, {name: raw_tensor(tensor, dtype) for name, tensor in added.items()})
+        files = {name: path.name for path in self.files for name in read_tensors(path)}
+        files |= dict.fromkeys(added, ADDED_FILE)
         size = sum(path.stat().st_size for path in out.glob("*.safetensors"))
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(files.items()))}
         (out / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
@@ -78,7 +79,7 @@ class LlamaFolder:
         (out / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
     def _tensors(self) -> dict[str, RawTensor]:
-        return {name: tensor for path in self._files for name, tensor in read_tensors(path).items()}
+        return {name: tensor for path in self.files for name, tensor in read_tensors(path).items()}
 
 
 def _shape(config: Mapping[str, Any], folder: Path) -> ModelShape:

