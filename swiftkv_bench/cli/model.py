@@ -74,7 +74,7 @@ def rows(
         Path | None, typer.Option(help="Text whose 13-word passages must not occur: documents with one go.")
     ] = None,
 ) -> None:
-    """Encodes text into rows for distil's --data, documents of one file end to end; the rest of a file is left out."""
+    """Encodes text into rows for distill, documents of a file end to end; what fills no row is left out."""
     from swiftkv_bench.embedded.encoding import encode_rows
 
     written = encode_rows(model, data, out, row_tokens, exclude)

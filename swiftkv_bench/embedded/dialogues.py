@@ -4,6 +4,7 @@ Leaves the writing of a batch to ``sampling``.
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from swiftkv_bench.embedded.encoding import excluded_passages
@@ -87,7 +89,7 @@ def write_samples(
     sampler = Sampler(base, settings.batch_rows, settings.row_tokens)
     on_device = None if turns is None else Turns(turns.end, turns.follow.to(device))
     begun = time.perf_counter()
-    batches, excluded = [], 0
+    batches: list[npt.NDArray[np.int64]] = []
     order = np.random.default_rng(settings.seed)
     generator = torch.Generator(device).manual_seed(settings.seed)
     while (done := len(batches)) * settings.batch_rows < settings.rows:
@@ -108,19 +110,19 @@ def write_samples(
     return Written(files, len(kept), kept.size, excluded)
 
 
-def _free_of(passages: Passages, ids: Any, tokenizer: Any) -> Any:
+def _free_of(passages: Passages, ids: npt.NDArray[np.int64], tokenizer: Any) -> npt.NDArray[np.int64]:
     if len(passages) == 0:
         return ids
     texts = tokenizer.batch_decode(ids, skip_special_tokens=True)
     return ids[[not passages.occur_in(text) for text in texts]]
 
 
-def _write(out: Path, ids: Any) -> int:
+def _write(out: Path, ids: npt.NDArray[np.int64]) -> int:
     rows = max(1, _FILE_TOKENS // ids.shape[1])
     for number, begin in enumerate(range(0, len(ids), rows)):
         path = out if len(ids) <= rows else out.with_name(f"{out.stem}-{number}{out.suffix}")
         write_rows(path, ids[begin : begin + rows])
-    return -(-len(ids) // rows)
+    return math.ceil(len(ids) / rows)
 
 
 def read_seeds(path: Path, tokenizer: Any, longest: int) -> list[Seed]:

@@ -35,7 +35,7 @@ def _chunk(taught: Tensor, learned: Tensor, head: Tensor, temperature: float) ->
 
 class _Divergence(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, learned: Tensor, taught: Tensor, head: Tensor, temperature: float, chunk_loss: ChunkLoss
     ) -> Tensor:
         losses, gradients = [], []
@@ -48,7 +48,7 @@ class _Divergence(torch.autograd.Function):
         return torch.cat(losses, dim=1)
 
     @staticmethod
-    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * wanted.unsqueeze(-1).to(gradient.dtype), None, None, None, None
 

@@ -38,8 +38,8 @@ def read_gguf(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
         InputError: the file cannot be read, holds another architecture, or the package ``gguf`` is not installed.
     """
     try:
-        from gguf import GGUFReader
-        from gguf.quants import dequantize
+        from gguf import GGUFReader  # type: ignore[import-not-found,unused-ignore]
+        from gguf.quants import dequantize  # type: ignore[import-not-found,unused-ignore]
     except ImportError as e:
         raise InputError("--from-gguf needs the package gguf: pip install gguf.") from e
     try:

@@ -59,4 +59,5 @@ def _fingerprints(numbers: list[int]) -> npt.NDArray[np.uint64]:
         prints = (prints ^ part) * _MULTIPLIER  # wraps around, as it should
         prints ^= prints >> np.uint64(29)
         known &= part > 0
-    return prints[known]
+    found: npt.NDArray[np.uint64] = prints[known]
+    return found

@@ -22,7 +22,7 @@ def write_rows(path: Path, ids: npt.NDArray[np.integer]) -> None:
         zipfile.ZipFile(staging, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
         archive.open("ids.npy", "w", force_zip64=True) as member,
     ):
-        np.lib.format.write_array(member, np.ascontiguousarray(ids, dtype=kind))
+        np.lib.format.write_array(member, np.ascontiguousarray(ids, dtype=kind))  # type: ignore[no-untyped-call]
     staging.replace(path)
 
 
@@ -39,4 +39,5 @@ def read_rows(path: Path) -> npt.NDArray[np.int64]:
         raise InputError(f"{path} holds no token rows ({e}): give a file that `model rows` or `sample` wrote.") from e
     if ids.ndim != 2 or ids.shape[1] < 2 or not np.issubdtype(ids.dtype, np.unsignedinteger):
         raise InputError(f"{path} holds {ids.dtype} of shape {ids.shape}, no rows of token ids: write it anew.")
-    return ids.astype(np.int64)
+    rows: npt.NDArray[np.int64] = ids.astype(np.int64)
+    return rows

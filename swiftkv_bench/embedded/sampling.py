@@ -5,13 +5,14 @@ taken from a plan; everything else is drawn from the model. Nothing is read back
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from swiftkv_bench.embedded.architecture import ModelShape
-from swiftkv_bench.embedded.model import Llama, rotated, rotation
+from swiftkv_bench.embedded.model import DecoderLayer, Llama, rotated, rotation
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ class Sampler:
         self._keys = torch.empty(size, dtype=weight.dtype, device=weight.device)
         self._values = torch.empty_like(self._keys)
         self._cos, self._sin = rotation(shape, tokens, weight.device)
+        self._layers = [cast(DecoderLayer, layer) for layer in model.model.layers]
         self._projections = [
             torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
-            for attention in (layer.self_attn for layer in model.model.layers)
+            for attention in (layer.self_attn for layer in self._layers)
         ]
 
     @torch.no_grad()
@@ -93,9 +95,11 @@ class Sampler:
         hidden: Tensor = model.model.embed_tokens(ids)
         angles = self._cos[position : position + 1], self._sin[position : position + 1]
         groups = shape.num_attention_heads // shape.num_key_value_heads
-        for number, layer in enumerate(model.model.layers):
+        for number, layer in enumerate(self._layers):
             projected = functional.linear(layer.input_layernorm(hidden), self._projections[number])
-            query, key, value = projected.split([shape.query_size, shape.key_value_size, shape.key_value_size], dim=-1)
+            query, key, value = torch.split(
+                projected, [shape.query_size, shape.key_value_size, shape.key_value_size], dim=-1
+            )
             heads = query.view(len(ids), shape.num_key_value_heads, groups, shape.head_dim)
             self._keys[number, :, :, position] = rotated(
                 key.view(len(ids), shape.num_key_value_heads, 1, shape.head_dim), angles
