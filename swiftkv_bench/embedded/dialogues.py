@@ -122,7 +122,8 @@ def _write(out: Path, ids: npt.NDArray[np.int64]) -> int:
     for number, begin in enumerate(range(0, len(ids), rows)):
         path = out if len(ids) <= rows else out.with_name(f"{out.stem}-{number}{out.suffix}")
         write_rows(path, ids[begin : begin + rows])
-    return math.ceil(len(ids) / rows)
+    files: int = math.ceil(len(ids) / rows)
+    return files
 
 
 def read_seeds(path: Path, tokenizer: Any, longest: int) -> list[Seed]:
