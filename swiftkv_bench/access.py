@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from swiftkv_bench import credentials
 from swiftkv_bench.errors import InputError
 
 _PORTS = {"http": 80, "https": 443}
@@ -73,7 +74,7 @@ class Access:
     """What it takes to reach a server beside its address. Never recorded."""
 
     api_key: str | None = field(default=None, repr=False)
-    """Bearer token."""
+    """Shown as `credentials.authorization` says."""
     proxy: str | None = field(default=None, repr=False)
     """What `--proxy` says; None: the environment decides."""
     ca_file: str | None = None
@@ -84,7 +85,7 @@ class Access:
     @property
     def headers(self) -> Mapping[str, str]:
         """Headers of every request."""
-        return {} if self.api_key is None else {"Authorization": f"Bearer {self.api_key}"}
+        return {} if self.api_key is None else {"Authorization": credentials.authorization(self.api_key)}
 
     def context(self) -> ssl.SSLContext:
         """Certificates that are accepted of a server."""

@@ -96,6 +96,8 @@ def parse_slo(text: str) -> dict[str, float]:
         name, _, value = part.strip().partition("=")
         if name not in SLO_METRICS:
             raise InputError(f"--slo {text}: {name or part!r} is none of {', '.join(SLO_METRICS)}")
+        if value.strip()[-1:].isdigit():
+            raise InputError(f"--slo {name}={value} has no unit; write {name}={value}ms or {name}={value}s")
         found[name] = parse_duration(value, f"--slo {name}")
     return found
 

@@ -1,12 +1,14 @@
 """Keeps secrets out of logs, manifests and reports.
 
-A secret is the value of an option or environment variable whose name says so. Engines receive it; what is
-written down holds `***` in its place.
+A secret is the value of an option or environment variable whose name says so, or `user:password` of a URL. Engines
+receive it; what is written down holds `***` in its place.
 """
 
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+
+from swiftkv_bench import credentials
 
 MASK = "***"
 _SECRET_NAME = re.compile(r"(token|api[-_]?key|secret|passw|credential|auth(?!or)|private[-_]?key)", re.IGNORECASE)
@@ -25,27 +27,29 @@ def redact_mapping(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def redact_command(command: Sequence[str]) -> tuple[str, ...]:
-    """A command line without secrets, in `--api-key V`, `--api-key=V` and `HF_TOKEN=V` form alike."""
+    """A command line without secrets: `--api-key V`, `--api-key=V`, `HF_TOKEN=V`, `--engine-env=HF_TOKEN=V`, URLs."""
     out: list[str] = []
     hide_next = False
     for word in command:
-        name, equals, _ = word.partition("=")
+        names = word.split("=")[:-1]
+        secret = next((i for i, name in enumerate(names, 1) if is_secret(name)), None)
         if hide_next and not word.startswith("-"):
             out.append(MASK)
             hide_next = False
-        elif equals and is_secret(name):
-            out.append(f"{name}={MASK}")
+        elif secret is not None:
+            out.append("=".join([*names[:secret], MASK]))
+            hide_next = False
         else:
-            hide_next = word.startswith("-") and is_secret(word)
-            out.append(word)
+            hide_next = word.startswith("-") and not names and is_secret(word)
+            out.append(credentials.hidden(word))
     return tuple(out)
 
 
 def secret_values(*sources: Mapping[str, str]) -> frozenset[str]:
-    """Values of secret names in this process's environment and in the given mappings."""
-    return frozenset(
-        v for source in (os.environ, *sources) for k, v in source.items() if is_secret(k) and len(v) >= _SHORTEST
-    )
+    """Values of secret names in this process's environment and in the given mappings, as they are and as they are
+    sent: without white space around them."""
+    named = [v for source in (os.environ, *sources) for k, v in source.items() if is_secret(k)]
+    return frozenset(v for value in named for v in (value, value.strip()) if len(v) >= _SHORTEST)
 
 
 def redact_text(text: str, secrets: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "swiftkv_bench"
 
 LAYERS = (
-    {"errors", "units", "observer", "redaction"},
+    {"errors", "units", "observer", "credentials", "redaction"},
     {"schema"},
     {"metrics", "roofline"},
     {"stats"},

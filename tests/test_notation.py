@@ -70,3 +70,8 @@ def test_shares(text: str, share: float) -> None:
 def test_a_bad_share_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=rf"^--x={text} is no share; write 95% or 0.95$"):
         parse_share(text, "--x")
+
+
+def test_a_target_without_a_unit_is_refused_by_both_readings() -> None:
+    with pytest.raises(InputError, match="--slo ttft=200 has no unit; write ttft=200ms or ttft=200s"):
+        parse_slo("ttft=200,tpot=50ms")

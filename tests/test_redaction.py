@@ -26,3 +26,17 @@ def test_command_lines_lose_secrets_in_every_form() -> None:
 
 def test_text_loses_every_occurrence_and_longer_secrets_first() -> None:
     assert redaction.redact_text("a=abcdef-ghi b=abcdef", {"abcdef", "abcdef-ghi"}) == "a=*** b=***"
+
+
+def test_command_lines_lose_secrets_within_a_value_and_credentials_of_urls() -> None:
+    command = ["perf", "--engine-env=HF_TOKEN=hf_abc=", "--baseline-url=http://me:pw99@host:1/v1", "--swiftkv-url",
+               "https://me:p%40w@host", "--seed", "3"]  # fmt: skip
+    assert redaction.redact_command(command) == (
+        "perf", "--engine-env=HF_TOKEN=***", "--baseline-url=http://***@host:1/v1", "--swiftkv-url",
+        "https://***@host", "--seed", "3",
+    )  # fmt: skip
+
+
+def test_a_secret_is_found_without_the_line_end_it_was_stored_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-12345678\n")
+    assert redaction.redact_text("key sk-12345678 is wrong", redaction.secret_values()) == "key *** is wrong"

@@ -177,14 +177,16 @@ def _prefix_cache(record: TrialRecord, table: RequestTable, server: ServerMetric
     total = int(prompt[known].sum())
     share = int(table.cached_tokens[known].sum()) / total if total else server.prefix_hit_share
     point = record.trial.point
-    if share is None or point.prompts is not None or share <= point.shared_prefix + PREFIX_SLACK:
+    if share is None or share <= point.shared_prefix + PREFIX_SLACK:
         return None
     return Finding(
         "prefix-cache",
         "invalid",
         f"{percent(share)} of the prompt tokens came from the server's prefix cache; "
         f"{percent(point.shared_prefix)} was meant. TTFT is too good.",
-        "Restart the engine or switch prefix caching off; another run may have used the same seed.",
+        "Restart the engine or switch prefix caching off; another run may have used the same seed."
+        if point.prompts is None
+        else "Switch prefix caching off: the prompts of a file come again in every trial.",
     )
 
 
@@ -236,7 +238,8 @@ def _tokens(table: RequestTable, m: TrialMetrics) -> list[Finding]:
     if m.output_tokens is None and m.ok:
         text = "The server does not tell output tokens (no usage), so TPOT and throughput are missing."
         found.append(Finding("no-usage", "warning", text, "Use a server that honours stream_options.include_usage."))
-    counted = ok & (table.prompt_tokens >= 0)
+    # A text that nobody counted has no length to compare with.
+    counted = ok & (table.prompt_tokens >= 0) & (table.prompt_tokens_asked >= 0)
     other = int((counted & (table.prompt_tokens != table.prompt_tokens_asked)).sum())
     if other:
         text = f"For {other:,} requests the server counts another prompt length than was sent."

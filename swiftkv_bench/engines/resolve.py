@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from swiftkv_bench import redaction
+from swiftkv_bench import credentials, redaction
 from swiftkv_bench.access import OPEN, Access, parse_proxy
 from swiftkv_bench.engines.attached import AttachedServer
 from swiftkv_bench.engines.base import Engine
@@ -17,6 +17,8 @@ from swiftkv_bench.engines.vllm_server import API_KEY_VARIABLE, vllm_server, wit
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.engine import BASELINES, UNNAMED, Arm, EngineSpec, ModelSource, OptionValue, Profile
 
+API_KEY_FROM = "OPENAI_API_KEY"
+"""Variable with the key of attached servers."""
 MODES: Mapping[Arm, str] = {"swiftkv": "skip", "swiftkv-full": "full"}
 """Mode of the plug-in for each SwiftKV arm."""
 
@@ -100,13 +102,16 @@ def _one(profile: Profile, arm: Arm, options: EngineOptions, cache: Path) -> Eng
     )
     spec = spec.model_copy(update={"env": redaction.redact_mapping(env)})
     if side.url:
-        access = Access(api_key=options.api_key, proxy=options.proxy)
+        # Credentials of a URL are that server's own, and go before a key that is meant for all.
+        key = credentials.split_url(side.url)[1] or credentials.clean_key(options.api_key, API_KEY_FROM)
+        access = Access(api_key=key, proxy=options.proxy)
         if options.proxy is not None:
             parse_proxy(options.proxy, "--proxy")
-        access.route(side.url)
+        access.route(str(spec.url))
         return EngineConfig(spec, secret, options.start_timeout_s, access, side.model)
-    own_key = {**os.environ, **env}.get(API_KEY_VARIABLE)
-    return EngineConfig(spec, secret, options.start_timeout_s, Access(api_key=own_key or options.api_key))
+    own_key = credentials.clean_key({**os.environ, **env}.get(API_KEY_VARIABLE), API_KEY_VARIABLE)
+    key = own_key or credentials.clean_key(options.api_key, API_KEY_FROM)
+    return EngineConfig(spec, secret, options.start_timeout_s, Access(api_key=key))
 
 
 def _full_url(options: EngineOptions) -> str | None:
@@ -171,7 +176,7 @@ def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOpti
         kind="url",
         model=name or UNNAMED,
         tokenizer=tokenizer,
-        url=side.url,
+        url=credentials.split_url(str(side.url))[0],
         max_model_len=options.max_model_len or profile.max_model_len,
     )
 
@@ -183,7 +188,7 @@ def _check_url(url: str, flag: str) -> None:
     except ValueError:
         good = False
     if not good or not url.isprintable() or " " in url:
-        raise InputError(f"{flag} {url!r} is no address of a server; give http://host:port")
+        raise InputError(f"{flag} {credentials.hidden(url)!r} is no address of a server; give http://host:port")
 
 
 def _check_context(context: int, config: Mapping[str, object] | None, where: str) -> None:

@@ -151,6 +151,18 @@ def test_a_server_that_counts_another_prompt_is_named() -> None:
     assert _found(_check(given)) == [("prompt-length", "warning")]
 
 
+def test_a_text_that_nobody_counted_has_no_wrong_length() -> None:
+    given = table(_arrivals(), np.full(300, 0.05))
+    given.prompt_tokens_asked[:] = -1
+    assert _found(_check(given)) == []
+
+
+def test_prompts_of_a_file_that_come_from_the_cache_spoil_the_trial_too() -> None:
+    at = AT.model_copy(update={"prompts": "prompts.jsonl"})
+    given = replace(table(_arrivals(), np.full(300, 0.05)), cached_tokens=np.full(300, 90))
+    assert _found(_check(given, at)) == [("prefix-cache", "invalid")]
+
+
 @pytest.mark.parametrize(
     ("counted", "ttft_s", "found"), [(300, 0.0495, False), (300, 0.02, True), (320, 0.0495, True), (301, 0.0495, False)]
 )

@@ -176,3 +176,19 @@ def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
     with pytest.raises(InputError, match=r"--baseline-model: cannot read .*model.safetensors: No such file"):
         resolve(ModelSource(model=str(tmp_path)), tmp_path / "cache", "--baseline-model")
+
+
+def test_credentials_of_a_url_are_sent_and_never_recorded(tmp_path: Path) -> None:
+    side = SideOptions(url="http://me:pw-1234@127.0.0.1:1/v1")
+    options = EngineOptions(baseline=side, tokenizer="t", api_key="sk-other\n")
+    (found,) = resolve_engines(load_profile("embedded"), ("baseline",), options, tmp_path)
+    assert found.spec.url == "http://127.0.0.1:1/v1"
+    assert found.access.headers == {"Authorization": "Basic bWU6cHctMTIzNA=="}
+    assert "pw-1234" not in repr(found) + found.spec.model_dump_json()
+
+
+def test_an_address_that_is_none_is_refused_without_its_password(tmp_path: Path) -> None:
+    options = EngineOptions(baseline=SideOptions(url="ftp://me:pw-1234@host"), tokenizer="t")
+    with pytest.raises(InputError, match=r"ftp://\*\*\*@host") as raised:
+        resolve_engines(load_profile("embedded"), ("baseline",), options, tmp_path)
+    assert "pw-1234" not in str(raised.value)

@@ -1,0 +1,45 @@
+"""What a server is shown so that it answers: API keys, and names and passwords in URLs. Never written down."""
+
+import base64
+import re
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from swiftkv_bench.errors import InputError
+
+_USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
+"""`user:password@` of a URL in any text; a password that holds an @ of its own must be written %40."""
+
+
+def clean_key(text: str | None, where: str) -> str | None:
+    """A key without the white space around it, as a file or a shell leaves it there; None where nothing is left.
+
+    Raises:
+        InputError: it holds what no header may hold; the message does not show it.
+    """
+    key = (text or "").strip()
+    if not all(c.isprintable() and c.isascii() for c in key):
+        raise InputError(
+            f"{where} holds a control character or a letter beyond ASCII, which no header may hold; set it again "
+            "(the value is not shown)"
+        )
+    return key or None
+
+
+def authorization(key: str) -> str:
+    """The `Authorization` header: a key is a bearer token; one with a scheme of its own (`Basic ...`) is sent whole."""
+    return key if " " in key else f"Bearer {key}"
+
+
+def split_url(url: str) -> tuple[str, str | None]:
+    """A URL without `user:password@`, and the key that says the same in a header; None where it has none."""
+    parts = urlsplit(url)
+    if parts.username is None and parts.password is None:
+        return url, None
+    said = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    key = f"Basic {base64.b64encode(said.encode()).decode()}"
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), key
+
+
+def hidden(text: str, mask: str = "***@") -> str:
+    """A text in which no URL shows a name or a password."""
+    return _USERINFO.sub(mask, text)
