@@ -20,7 +20,7 @@ from typing import Any
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
 from tests.swiftkv.answers import Answer, read_answer
-from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
+from tests.swiftkv.checkpoints import FORMS, CheckpointSpec, make_checkpoint
 from tests.swiftkv.feature_runs import UPDATED, run_features
 
 __all__ = ["PROMPT_LENGTHS", "RUNS", "Run", "RunResult"]
@@ -28,6 +28,8 @@ __all__ = ["PROMPT_LENGTHS", "RUNS", "Run", "RunResult"]
 PROMPT_LENGTHS = (1, 2, 3, 16, 31, 32, 33, 100, 127, 128, 129, 255, 256, 257, 300, 400, 500, 700, 1200, 3000)
 
 _SWIFTKV = CheckpointSpec()
+# Blocks of 128 rows must not cross heads of different layers.
+_FLOAT8: dict[str, Any] = {"layers": 4, "key_value_layers": 2, "hidden": 256, "kv_heads": 2, "dtype": "bfloat16"}
 _CHECKPOINTS = {
     "swiftkv": _SWIFTKV,
     "across_tied": CheckpointSpec(layers=7, key_value_layers=3, group_size=2, tied=True, llama3_rope=False),
@@ -41,6 +43,16 @@ _CHECKPOINTS = {
     "fp8_cache": CheckpointSpec(
         layers=7, key_value_layers=3, group_size=2, fp8="channel", cache_scales=(0.04, 0.02), dtype="bfloat16"
     ),
+    **{f"float8_{form}": CheckpointSpec(fp8=form, **_FLOAT8) for form in FORMS},
+    "float8_partly": CheckpointSpec(
+        fp8="fp8",
+        fp8_ignored=(
+            *(f"model.layers.1.self_attn.{kind}_proj" for kind in "qkv"),
+            *(f"model.layers.3.self_attn.{kind}_proj_swiftkv" for kind in "kv"),
+        ),
+        **_FLOAT8,
+    ),
+    "bfloat16": CheckpointSpec(**_FLOAT8),
     "small": CheckpointSpec(layers=4, key_value_layers=2),
     "one_kv_head": CheckpointSpec(layers=4, key_value_layers=2, kv_heads=1, group_size=2),
     UPDATED: CheckpointSpec(seed=1),
@@ -53,6 +65,7 @@ class Run:
 
     Attributes:
         scored: indices into ``PROMPT_LENGTHS`` of the requests that also want prompt logprobs.
+        asked: how many of the prompts are sent, the shortest first.
         passes: how often the same prompts are sent; from the second on the prefix cache is warm.
         reloads: whether the weights are loaded again between passes.
         fault: class in ``tests.swiftkv.faults.models`` to serve instead of the right model.
@@ -62,6 +75,7 @@ class Run:
     engine: dict[str, Any] = field(default_factory=dict)
     max_tokens: int = 8
     scored: tuple[int, ...] = (0, 4, 9, 12)
+    asked: int = len(PROMPT_LENGTHS)
     passes: int = 1
     reloads: bool = False
     fault: str | None = None
@@ -69,11 +83,16 @@ class Run:
 
 @dataclass
 class RunResult:
-    """What happened: answers and counters, or ``error`` with the last line of the exception."""
+    """What happened: answers and counters, or ``error`` with the last line of the exception.
+
+    Attributes:
+        weight_error: of float8 K/V projections, see ``cpu_float8.key_value_error``; None for other runs.
+    """
 
     answers: list[Answer] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
     preemptions: int = 0
+    weight_error: float | None = None
     seconds: float = 0.0
     error: str | None = None
 
@@ -86,6 +105,8 @@ _EAGER: dict[str, Any] = {"enforce_eager": True}
 _LARGE: dict[str, Any] = {"max_num_batched_tokens": 4096, "enable_prefix_caching": False}
 _SMALL: dict[str, Any] = {"max_num_batched_tokens": 128, "enable_prefix_caching": True}
 _BFLOAT16 = {"dtype": "bfloat16"}
+_EIGHT_BITS: dict[str, Any] = {**_EAGER, **_SMALL, **_BFLOAT16}
+_FEW: dict[str, Any] = {"asked": 12, "scored": (4, 9), "max_tokens": 4}
 
 RUNS: dict[str, Run] = {
     "skip_large": Run(engine=_mode(**_EAGER, **_LARGE)),
@@ -106,6 +127,17 @@ RUNS: dict[str, Run] = {
     "full_fp8_channel": Run("fp8_channel", _mode("full", **_EAGER, **_SMALL, **_BFLOAT16)),
     # One later layer's K/V unquantised: no joint projection.
     "skip_fp8_partly": Run("fp8_partly", _mode(**_EAGER, **_SMALL, **_BFLOAT16)),
+    **{
+        f"skip_float8_{form}": Run(f"float8_{form}", _mode(**_EIGHT_BITS), **_FEW) for form in FORMS if form != "fbgemm"
+    },
+    "skip_float8_fbgemm": Run("float8_fbgemm", _mode(**_EIGHT_BITS, allow_deprecated_quantization=True), **_FEW),
+    "skip_float8_partly": Run("float8_partly", _mode(**_EIGHT_BITS), **_FEW),
+    **{
+        f"skip_online_{method}": Run("bfloat16", _mode(**_EIGHT_BITS, quantization=method), **_FEW)
+        for method in ("fp8_per_tensor", "fp8_per_channel", "fp8_per_block")
+    },
+    # As the profiles of large models with random weights.
+    "skip_dummy_float8": Run("float8_fp8", _mode(**_EIGHT_BITS, load_format="dummy"), **_FEW),
     # Layers that read another layer's K/V have no scales of their own in the checkpoint.
     "skip_fp8_cache": Run("fp8_cache", _mode(**_EAGER, **_SMALL, **_BFLOAT16, kv_cache_dtype="fp8")),
     "skip_embedded": Run("embedded", _mode(**_EAGER, **_SMALL)),
@@ -165,7 +197,7 @@ def _execute(run: Run, path: Path) -> RunResult:
     before = asdict(counters().totals)
     llm = LLM(model=str(path), seed=0, max_model_len=4096, disable_log_stats=False, **engine)
     base: dict[str, Any] = {"temperature": 0.0, "max_tokens": run.max_tokens, "logprobs": 1, "ignore_eos": True}
-    asked = [{"prompt_token_ids": ids} for ids in prompts()]
+    asked = [{"prompt_token_ids": ids} for ids in prompts()[: run.asked]]
     parameters = [
         SamplingParams(**base, prompt_logprobs=0 if index in run.scored else None) for index in range(len(asked))
     ]
@@ -180,7 +212,15 @@ def _execute(run: Run, path: Path) -> RunResult:
         answers=[read_answer(output, list(output.prompt_token_ids)) for output in outputs],
         totals={name: after[name] - before[name] for name in after},
         preemptions=preemptions,
+        weight_error=_weight_error(llm, path) if "float8" in run.checkpoint or "quantization" in run.engine else None,
     )
+
+
+def _weight_error(llm: Any, path: Path) -> float:
+    from tests.swiftkv.cpu_float8 import key_value_error
+
+    [found] = llm.apply_model(lambda model: key_value_error(model, path))
+    return float(found)
 
 
 def main(folder: Path, names: list[str]) -> None:
@@ -196,8 +236,10 @@ def main(folder: Path, names: list[str]) -> None:
     from vllm import ModelRegistry
 
     from swiftkv_bench.errors import SwiftKVBenchError
+    from tests.swiftkv.cpu_float8 import complete_float8
     from tests.swiftkv.faults import models
 
+    complete_float8()
     for run in RUNS.values():
         if run.fault is not None:
             ModelRegistry.register_model(run.fault, getattr(models, run.fault))

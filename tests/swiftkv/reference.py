@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as functional
 from safetensors.torch import load_file
 
+from .checkpoints import spread_scale
+
 __all__ = ["Reference"]
 
 
@@ -23,8 +25,9 @@ class Reference:
     def __init__(self, directory: Path, device: str = "cpu") -> None:
         self.config: dict[str, Any] = json.loads((directory / "config.json").read_text())
         stored = load_file(directory / "model.safetensors", device=device)
-        self.weights = {name: _dequantised(name, stored) for name in stored if name.endswith("weight")}
-        self.frequencies = _rope_frequencies(self.config).to(device)
+        self.weights = {name: _dequantised(name, stored) for name in stored if name.endswith(("weight", "bias"))}
+        self._width = self.config.get("head_dim") or self.config["hidden_size"] // self.config["num_attention_heads"]
+        self.frequencies = _rope_frequencies(self.config, self._width).to(device)
 
     def logprobs(self, token_ids: list[int]) -> torch.Tensor:
         """Log-softmax at every position, shape (tokens, vocabulary): row t predicts token t + 1."""
@@ -44,13 +47,13 @@ class Reference:
             normed = self._norm(hidden, f"{layer}.input_layernorm")
             if index == first:
                 shared = self._norm(hidden, "model.norm_swiftkv")
-            if index < first:
-                query, key, value = (self._linear(normed, f"{layer}.self_attn.{kind}_proj") for kind in "qkv")
-            else:
+            attention = owner = f"{layer}.self_attn"
+            source, suffix = normed, ""
+            if index >= first:
                 owner = f"model.layers.{index - (index - first) % group}.self_attn"
-                query = self._linear(normed, f"{layer}.self_attn.q_proj_swiftkv")
-                key = self._linear(shared, f"{owner}.k_proj_swiftkv")
-                value = self._linear(shared, f"{owner}.v_proj_swiftkv")
+                source, suffix = shared, "_swiftkv"
+            query = self._heads(normed, attention, "q", suffix)
+            key, value = (self._heads(source, owner, kind, suffix) for kind in "kv")
             hidden = hidden + self._linear(self._attend(query, key, value), f"{layer}.self_attn.o_proj")
             normed = self._norm(hidden, f"{layer}.post_attention_layernorm")
             gate = functional.silu(self._linear(normed, f"{layer}.mlp.gate_proj"))
@@ -59,16 +62,20 @@ class Reference:
             )
         return self._norm(hidden, "model.norm")
 
+    def _heads(self, inputs: torch.Tensor, attention: str, kind: str, suffix: str) -> torch.Tensor:
+        """Projection of ``inputs`` by head, shape (tokens, heads, width), normed where the model norms heads."""
+        width = self._width
+        heads = self._linear(inputs, f"{attention}.{kind}_proj{suffix}").view(len(inputs), -1, width)
+        norm = f"{attention}.{kind}_norm{suffix}"
+        return self._norm(heads, norm) if f"{norm}.weight" in self.weights else heads
+
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         heads, kv_heads = self.config["num_attention_heads"], self.config["num_key_value_heads"]
-        tokens, width = len(query), self.config["head_dim"]
-        query = self._rotate(query.view(tokens, heads, width)).transpose(0, 1)
-        key = self._rotate(key.view(tokens, kv_heads, width)).transpose(0, 1)
-        value = value.view(tokens, kv_heads, width).transpose(0, 1)
+        query, key = self._rotate(query).transpose(0, 1), self._rotate(key).transpose(0, 1)
         copies = heads // kv_heads
-        key, value = key.repeat_interleave(copies, 0), value.repeat_interleave(copies, 0)
+        key, value = key.repeat_interleave(copies, 0), value.transpose(0, 1).repeat_interleave(copies, 0)
         attended = functional.scaled_dot_product_attention(query[None], key[None], value[None], is_causal=True)
-        return attended[0].transpose(0, 1).reshape(tokens, heads * width)
+        return attended[0].transpose(0, 1).flatten(1)
 
     def _rotate(self, heads: torch.Tensor) -> torch.Tensor:
         angles = torch.outer(torch.arange(len(heads), dtype=torch.float32, device=heads.device), self.frequencies)
@@ -82,18 +89,19 @@ class Reference:
         return hidden * scale * self.weights[f"{name}.weight"]
 
     def _linear(self, inputs: torch.Tensor, name: str) -> torch.Tensor:
-        return inputs @ self.weights[f"{name}.weight"].T
+        bias = self.weights.get(f"{name}.bias")
+        product = inputs @ self.weights[f"{name}.weight"].T
+        return product if bias is None else product + bias
 
 
 def _dequantised(name: str, stored: dict[str, torch.Tensor]) -> torch.Tensor:
     weight = stored[name].float()
-    scale = stored.get(f"{name}_scale")
-    return weight if scale is None else weight * scale.float()
+    scale = stored.get(f"{name}_scale", stored.get(f"{name}_scale_inv"))
+    return weight if scale is None else weight * spread_scale(scale.float(), weight.shape)
 
 
-def _rope_frequencies(config: dict[str, Any]) -> torch.Tensor:
+def _rope_frequencies(config: dict[str, Any], width: int) -> torch.Tensor:
     """Inverse wavelengths per radian, with the llama3 scaling where the config asks for it."""
-    width = config["head_dim"]
     plain: torch.Tensor = config["rope_theta"] ** (-torch.arange(0, width, 2, dtype=torch.float32) / width)
     scaling = config.get("rope_scaling")
     if scaling is None:
