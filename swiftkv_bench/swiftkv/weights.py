@@ -18,6 +18,8 @@ _FUSED: dict[str, list[tuple[str, str | int]]] = {
     "gate_up_proj": [("gate_proj", 0), ("up_proj", 1)],
 }
 _BASE_QKV = re.compile(r"model\.layers\.(\d+)\.self_attn\.[qkv]_proj\.")
+_FROM_CONFIG = ("input_scale_ub",)
+"""Parameters of a quantised linear whose value is in config.json: fbgemm's bound of activation scales."""
 _CACHE_SCALE = re.compile(r"(.*\.layers\.)(\d+)(\.self_attn)\.attn\.([qkv]|prob)_scale$")
 
 
@@ -39,7 +41,9 @@ def _routes(model: Any) -> Iterator[tuple[str, str, _Route]]:
             continue
         module, _, leaf = public.rpartition(".")
         owner, _, linear = module.rpartition(".")
-        if ".key_values.projections." in public:
+        if leaf in _FROM_CONFIG:
+            yield public, name, _Route(parameter, None, optional=True)
+        elif ".key_values.projections." in public:
             yield from _key_value_routes(key_values, int(linear), leaf, name, parameter)
         elif linear in _FUSED:
             for source, shard in _FUSED[linear]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from safetensors.torch import save_file
 
-__all__ = ["FORMS", "FP8_MAX", "CheckpointSpec", "Form", "make_checkpoint", "spread_scale"]
+__all__ = ["FORMS", "FP8_MAX", "CheckpointSpec", "Form", "make_checkpoint", "spread_scale", "write_tokenizer"]
 
 Form = Literal["channel", "tensor", "static", "block", "fp8", "fp8_static", "fp8_block", "fbgemm", "modelopt"]
 """Float8 weights as they are published. The first four are compressed-tensors: one scale per output channel, per
@@ -78,7 +78,7 @@ def make_checkpoint(directory: Path, spec: CheckpointSpec) -> Path:
     """Write config, weights and a byte-level tokenizer for ``spec`` into ``directory``; returns it."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(_config(spec), indent=1))
-    _write_tokenizer(directory)
+    write_tokenizer(directory)
     weights = _weights(spec)
     if spec.fp8 is not None:
         weights = _quantise(weights, spec) | _cache_scales(spec)
@@ -273,7 +273,8 @@ def _cache_scales(spec: CheckpointSpec) -> dict[str, torch.Tensor]:
     }
 
 
-def _write_tokenizer(directory: Path) -> None:
+def write_tokenizer(directory: Path) -> None:
+    """Write a tokenizer of single bytes and two special tokens into ``directory``."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -1,8 +1,8 @@
-"""What vLLM's CPU engine lacks of float8, in plain torch: rounding to it, and products of weights scaled by block.
+"""What vLLM's CPU engine lacks of float8, in plain torch.
 
-Its CPU build only names the operator that rounds, lacks the one that an activation shares with it, and multiplies
-blocks on processors with AMX alone. With these stand-ins everything else (configuration, names, loading, joining of
-scales, linears) is vLLM's own.
+Its CPU build only names the operator that rounds, lacks the one that an activation shares with it, multiplies blocks on
+processors with AMX alone, and takes a processor for an old GPU that needs Marlin to multiply fbgemm's weights. With
+these stand-ins everything else (configuration, names, loading, joining of scales, linears) is vLLM's own.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from vllm import _custom_ops
 from vllm.model_executor.kernels import linear
 from vllm.model_executor.kernels.linear.scaled_mm.BlockScaledMMLinearKernel import Fp8BlockScaledMMLinearKernel
 from vllm.model_executor.layers.fusion import fused_act_quant
+from vllm.model_executor.layers.quantization.fbgemm_fp8 import FBGEMMFp8Config
 from vllm.platforms import PlatformEnum
 
 from .checkpoints import FP8_MAX, spread_scale
@@ -20,7 +21,7 @@ from .checkpoints import FP8_MAX, spread_scale
 __all__ = ["complete_float8", "key_value_error"]
 
 
-class DequantisedBlocks(Fp8BlockScaledMMLinearKernel):
+class DequantisedBlocks(Fp8BlockScaledMMLinearKernel):  # type: ignore[misc]  # vLLM's classes are untyped
     """Multiplies what blocks of weights and of inputs stand for."""
 
     @classmethod
@@ -54,7 +55,8 @@ def key_value_error(model: Any, checkpoint: Path) -> float:
     key_values = model.model.first_half.key_values
     # Outputs of a linear: K of each of its owners, then V of each.
     loaded = [
-        _dequantised(projection).unflatten(0, (2, -1, key_values.kv_size)) for projection in key_values.projections
+        weights.reshape(2, -1, key_values.kv_size, weights.shape[-1])
+        for weights in map(_dequantised, key_values.projections)
     ]
     errors = []
     for half, kind in enumerate("kv"):
@@ -66,7 +68,8 @@ def key_value_error(model: Any, checkpoint: Path) -> float:
 
 def _dequantised(projection: Any) -> torch.Tensor:
     """Weights that a linear of vLLM's multiplies with, shape (outputs, inputs)."""
-    weight, size = projection.weight.float(), sum(projection.output_sizes)
+    weight: torch.Tensor = projection.weight.float()
+    size = sum(projection.output_sizes)
     scale = getattr(projection, "weight_scale_inv", getattr(projection, "weight_scale", None))
     weight = weight if len(weight) == size else weight.T
     return weight if scale is None else weight * spread_scale(scale, weight.shape)
@@ -76,4 +79,5 @@ def complete_float8() -> None:
     """Give vLLM what it lacks, in this process."""
     _custom_ops.scaled_fp8_quant = _rounded
     fused_act_quant._FUSED_ACT_QUANT.clear()
+    FBGEMMFp8Config.use_marlin = property(lambda _self: False, lambda _self, _value: None)
     linear._POSSIBLE_FP8_BLOCK_KERNELS[PlatformEnum.CPU].append(DequantisedBlocks)

@@ -19,8 +19,9 @@ from typing import Any
 
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
+from swiftkv_bench.engines.profiles import load_profile
 from tests.swiftkv.answers import Answer, read_answer
-from tests.swiftkv.checkpoints import FORMS, CheckpointSpec, make_checkpoint
+from tests.swiftkv.checkpoints import FORMS, CheckpointSpec, make_checkpoint, write_tokenizer
 from tests.swiftkv.feature_runs import UPDATED, run_features
 
 __all__ = ["PROMPT_LENGTHS", "RUNS", "Run", "RunResult"]
@@ -28,8 +29,15 @@ __all__ = ["PROMPT_LENGTHS", "RUNS", "Run", "RunResult"]
 PROMPT_LENGTHS = (1, 2, 3, 16, 31, 32, 33, 100, 127, 128, 129, 255, 256, 257, 300, 400, 500, 700, 1200, 3000)
 
 _SWIFTKV = CheckpointSpec()
-# Blocks of 128 rows must not cross heads of different layers.
-_FLOAT8: dict[str, Any] = {"layers": 4, "key_value_layers": 2, "hidden": 256, "kv_heads": 2, "dtype": "bfloat16"}
+# Blocks of 128 rows must not cross heads of different layers; no K/V linear is square, so that its rows are known.
+_FLOAT8: dict[str, Any] = {
+    "layers": 4,
+    "key_value_layers": 2,
+    "hidden": 384,
+    "heads": 6,
+    "kv_heads": 2,
+    "dtype": "bfloat16",
+}
 _CHECKPOINTS = {
     "swiftkv": _SWIFTKV,
     "across_tied": CheckpointSpec(layers=7, key_value_layers=3, group_size=2, tied=True, llama3_rope=False),
@@ -108,6 +116,20 @@ _BFLOAT16 = {"dtype": "bfloat16"}
 _EIGHT_BITS: dict[str, Any] = {**_EAGER, **_SMALL, **_BFLOAT16}
 _FEW: dict[str, Any] = {"asked": 12, "scored": (4, 9), "max_tokens": 4}
 
+SHRUNKEN = {"skip_shrunken_70b": "llama-3.3-70b-dummy", "skip_shrunken_405b": "llama-3.1-405b-fp8-dummy"}
+"""Runs of shipped profiles too large for this machine, with few, narrow layers."""
+_SHRUNKEN: dict[str, Any] = {
+    "hidden_size": 384, "intermediate_size": 256, "num_hidden_layers": 4, "num_key_value_layers": 2, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 512,
+}  # fmt: skip
+
+
+def _options_of(profile: str) -> dict[str, Any]:
+    """Engine options of a shipped profile, on one rank."""
+    given = load_profile(profile).engine_args
+    return {name.replace("-", "_"): value for name, value in given.items() if name != "tensor-parallel-size"}
+
+
 RUNS: dict[str, Run] = {
     "skip_large": Run(engine=_mode(**_EAGER, **_LARGE)),
     "skip_small_cached": Run(engine=_mode(**_EAGER, **_SMALL), passes=2),
@@ -134,10 +156,9 @@ RUNS: dict[str, Run] = {
     "skip_float8_partly": Run("float8_partly", _mode(**_EIGHT_BITS), **_FEW),
     **{
         f"skip_online_{method}": Run("bfloat16", _mode(**_EIGHT_BITS, quantization=method), **_FEW)
-        for method in ("fp8_per_tensor", "fp8_per_channel", "fp8_per_block")
+        for method in ("fp8", "fp8_per_tensor", "fp8_per_channel", "fp8_per_block")
     },
-    # As the profiles of large models with random weights.
-    "skip_dummy_float8": Run("float8_fp8", _mode(**_EIGHT_BITS, load_format="dummy"), **_FEW),
+    **{name: Run(profile, _mode(**_EAGER, **_options_of(profile)), **_FEW) for name, profile in SHRUNKEN.items()},
     # Layers that read another layer's K/V have no scales of their own in the checkpoint.
     "skip_fp8_cache": Run("fp8_cache", _mode(**_EAGER, **_SMALL, **_BFLOAT16, kv_cache_dtype="fp8")),
     "skip_embedded": Run("embedded", _mode(**_EAGER, **_SMALL)),
@@ -174,6 +195,7 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
     added = {name: t for name, t in load_file(pair.swiftkv / "model.safetensors").items() if "swiftkv" in name}
     paths["embedded"] = folder / "embedded"
     LlamaFolder(pair.baseline).write_twin(paths["embedded"], pair.num_key_value_layers, added)
+    paths |= {profile: _write_shrunken(folder / profile, profile) for profile in SHRUNKEN.values()}
     for name in ("missing_weight", "unexpected_weight"):
         paths[name] = make_checkpoint(folder / name, _SWIFTKV)
         weights = load_file(paths[name] / "model.safetensors")
@@ -183,6 +205,15 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
             weights["model.layers.2.self_attn.k_proj_swiftkv.weight"] = weights["model.norm.weight"].clone()
         save_file(weights, paths[name] / "model.safetensors", metadata={"format": "pt"})
     return paths
+
+
+def _write_shrunken(folder: Path, profile: str) -> Path:
+    """The config.json of a profile's SwiftKV model, made small, and a tokenizer; no weights."""
+    config = (load_profile(profile).swiftkv.config or {}) | _SHRUNKEN
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    write_tokenizer(folder)
+    return folder
 
 
 def _execute(run: Run, path: Path) -> RunResult:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from .comparison import TOLERANCE_NAT, Comparison, References
-from .engine_runs import PROMPT_LENGTHS, RUNS
+from .engine_runs import PROMPT_LENGTHS, RUNS, SHRUNKEN
 
 pytestmark = pytest.mark.vllm
 
@@ -88,7 +88,7 @@ EXACTLY_LOADED = [f"skip_float8_{form}" for form in ("channel", "block", "fp8_bl
 def test_fp8_weights_are_near_the_dequantised_reference(
     name: str, engine_runs: dict[str, dict[str, Any]], references: References
 ) -> None:
-    # Activations are rounded to 8 bits in every layer: 0.12 nat on average; a wrong scale costs several nat.
+    # Activations are rounded to 8 bits in every layer: 0.12 to 0.26 nat on average; a wrong scale costs several nat.
     assert _compare(references, name, engine_runs[name]).mean < 0.3
 
 
@@ -101,8 +101,9 @@ def test_float8_key_values_of_later_layers_are_those_of_the_checkpoint(
     assert engine_runs[name]["weight_error"] < (1e-6 if name in EXACTLY_LOADED else 0.04)
 
 
-def test_random_float8_weights_of_a_profile_answer(engine_runs: dict[str, dict[str, Any]]) -> None:
-    answers = engine_runs["skip_dummy_float8"]["answers"]
+@pytest.mark.parametrize("name", SHRUNKEN)
+def test_a_large_profile_made_small_starts_and_answers(name: str, engine_runs: dict[str, dict[str, Any]]) -> None:
+    answers = engine_runs[name]["answers"]
     assert [len(answer["tokens"]) for answer in answers] == [4] * 12
     assert all(math.isfinite(logprob) for answer in answers for logprob in answer["logprobs"])
 
