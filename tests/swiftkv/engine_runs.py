@@ -119,8 +119,8 @@ _FEW: dict[str, Any] = {"asked": 12, "scored": (4, 9), "max_tokens": 4}
 SHRUNKEN = {"skip_shrunken_70b": "llama-3.3-70b-dummy", "skip_shrunken_405b": "llama-3.1-405b-fp8-dummy"}
 """Runs of shipped profiles too large for this machine, with few, narrow layers."""
 _SHRUNKEN: dict[str, Any] = {
-    "hidden_size": 384, "intermediate_size": 256, "num_hidden_layers": 4, "num_key_value_layers": 2, "num_attention_heads": 6,
-    "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 512,
+    "hidden_size": 384, "intermediate_size": 256, "num_hidden_layers": 4, "num_key_value_layers": 2, "vocab_size": 512,
+    "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64,
 }  # fmt: skip
 
 
