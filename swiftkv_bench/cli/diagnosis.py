@@ -15,10 +15,13 @@ from swiftkv_bench import provenance, request, units
 from swiftkv_bench.cli.options import EngineFlags
 from swiftkv_bench.cli.progress import observer as make_observer
 from swiftkv_bench.engines.fleet import Fleet
+from swiftkv_bench.engines.memory import hardware_here
 from swiftkv_bench.engines.probes import probe_engine
 from swiftkv_bench.engines.resolve import EngineConfig, build
-from swiftkv_bench.errors import EngineError, RegressionError
+from swiftkv_bench.engines.start_checks import start_checks, summary
+from swiftkv_bench.errors import EngineError, InputError, RegressionError
 from swiftkv_bench.observer import Observer
+from swiftkv_bench.schema.engine import Profile
 from swiftkv_bench.store import cache_dir
 
 BREAKING = ("torchvision", "torchaudio", "torchcodec")
@@ -35,25 +38,57 @@ class Finding:
     repair: str | None = None
 
 
-def diagnose(flags: EngineFlags, *, start_engines: bool, as_json: bool) -> None:
+def diagnose(flags: EngineFlags, *, start_engines: bool, machine: bool, as_json: bool) -> None:
     """Prints the findings.
+
+    Args:
+        machine: whether this machine and its packages are looked at.
 
     Raises:
         RegressionError: a finding is a problem.
-        InputError: the flags cannot be used.
+        InputError: the flags cannot be used, or an engine would not start as they ask; none was started.
     """
     with make_observer(quiet=as_json) as observer:
-        findings = machine_findings() + package_findings()
+        findings = machine_findings() + package_findings() if machine else []
         profile, sentence = request.choose_profile(flags.profile)
         findings.append(Finding("ok", "profile", sentence))
         configs = request.engines_for(profile, "both", flags.options(), cache_dir())
         together = profile.together if flags.together is None else flags.together
-        if start_engines:
+        findings += start_findings(configs, profile, together=together, starting=start_engines)
+        refused = [f for f in findings if f.status == "problem"]
+        if start_engines and not refused:
             findings += engine_findings(configs, together, observer)
     _print(findings, as_json=as_json)
+    if refused:
+        raise InputError(f"{refused[0].what}: {refused[0].detail}")
     problems = [f for f in findings if f.status == "problem"]
     if problems:
         raise RegressionError(f"{len(problems)} of {len(findings)} checks found a problem; see above")
+
+
+def start_findings(
+    configs: tuple[EngineConfig, ...], profile: Profile, *, together: bool, starting: bool
+) -> list[Finding]:
+    """What is known of both engines and the profile's load before anything starts.
+
+    Args:
+        starting: whether engines are about to start on this machine, which then counts even without a GPU.
+    """
+    hardware = hardware_here()
+    if hardware is not None and not hardware.cards and not starting:
+        hardware = None
+    found = []
+    for config, check in zip(configs, start_checks(configs, together=together, hardware=hardware), strict=True):
+        found += [Finding("problem", check.arm, sentence) for sentence in check.refusals]
+        if not check.refusals:
+            status: Literal["ok", "warning"] = "ok" if check.unknown is None else "warning"
+            found.append(Finding(status, check.arm, check.unknown or summary(config.spec)))
+    try:
+        plan = request.perf_plan(request.LoadRequest(), profile, configs, seed=0, together=together)
+    except InputError as e:
+        return [*found, Finding("problem", "load", str(e))]
+    detail = f"{units.counted(len(plan.trials), 'trial')} of the profile fit the context of both engines"
+    return [*found, Finding("ok", "load", detail)]
 
 
 def machine_findings() -> list[Finding]:

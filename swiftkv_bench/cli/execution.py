@@ -10,6 +10,8 @@ from swiftkv_bench.accuracy.run import prepare_accuracy
 from swiftkv_bench.cli.options import AccuracyFlags, EngineFlags, LoadFlags, RunFlags
 from swiftkv_bench.cli.output import show, show_plan
 from swiftkv_bench.cli.progress import observer as make_observer
+from swiftkv_bench.engines.memory import hardware_here
+from swiftkv_bench.engines.start_checks import check_start
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.notation import parse_duration, parse_objective, parse_share
 from swiftkv_bench.observer import Observer
@@ -88,6 +90,8 @@ def build_request(
     arms = accuracy.arms if accuracy is not None else "both"
     configs = request.engines_for(profile, arms, engines.options(), cache_dir(), repeat_baseline=repeat_baseline)
     together = profile.together if engines.together is None else engines.together
+    # A plan is looked at where it will not run: the machine counts when engines are about to start.
+    check_start(configs, together=together, hardware=None if run.dry_run else hardware_here())
     items = trials = prepared = None
     if load is not None:
         if load.slo is not None:

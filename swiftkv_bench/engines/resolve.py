@@ -16,6 +16,7 @@ from swiftkv_bench.engines.process import check_port_free
 from swiftkv_bench.engines.vllm_server import API_KEY_VARIABLE, vllm_server, with_mode
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.engine import BASELINES, UNNAMED, Arm, EngineSpec, ModelSource, OptionValue, Profile
+from swiftkv_bench.swiftkv.engine_limits import context_limit
 
 API_KEY_FROM = "OPENAI_API_KEY"
 """Variable with the key of attached servers."""
@@ -192,8 +193,8 @@ def _check_url(url: str, flag: str) -> None:
 
 
 def _check_context(context: int, config: Mapping[str, object] | None, where: str) -> None:
-    limit = None if config is None else config.get("max_position_embeddings")
-    if isinstance(limit, int) and context > limit:
+    limit = None if config is None else context_limit(config)
+    if limit is not None and context > limit:
         raise InputError(f"--max-model-len {context} is above the {limit} tokens that the model of {where} can take")
 
 

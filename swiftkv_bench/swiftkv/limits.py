@@ -1,81 +1,40 @@
 """What SwiftKV refuses, decided from plain values: imports neither vLLM nor torch, starts nothing.
 
-``preflight`` fills ``Facts`` from the configuration of an engine that starts, the harness from ``config.json``, the
-profile and the options of one that might. Both get the same refusals in the same words.
+What any model of vLLM needs is in ``engine_limits``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from swiftkv_bench.errors import EngineError
-from swiftkv_bench.swiftkv.quantization import Form
+from swiftkv_bench.swiftkv.engine_limits import Rows, engine_rows
+from swiftkv_bench.swiftkv.facts import Facts
 
-__all__ = ["CONFIG_KEYS", "Facts", "key_value_owners", "refusals"]
+__all__ = ["key_value_owners", "refusals"]
 
 CACHE_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3")
+BACKENDS = ("FLASH_ATTN", "FLASHINFER", "TRITON_ATTN", "CPU_ATTN")
+"""Attention backends that write the cache apart from ``forward`` and were looked at."""
+WRITES_IN_FORWARD = ("HPC_ATTN",)
+"""Those known by name to write it inside; an engine that starts asks its backend's class."""
 SPECULATIVE_METHODS = ("ngram", "draft_model")
 """Methods that propose tokens without the target's hidden states."""
-CONFIG_KEYS = (
-    "dual_chunk_attention_config",
-    "is_causal",
-    "key_value_group_size",
-    "layer_types",
-    "model_type",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "num_key_value_layers",
-)
-"""Keys of ``config.json`` that decide."""
 _WAY_OUT = 'use --additional-config \'{"swiftkv_mode": "full"}\''
-
-_Rows = list[tuple[bool, str]]
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of an engine that serves a SwiftKV model; the defaults are those of a sound one.
-
-    Attributes:
-        config: the keys ``CONFIG_KEYS`` of ``config.json``; empty when it is not known.
-        sliding_window: tokens that a layer looks back to; None when it looks back to all.
-        runner_type: ``generate``, ``pooling``, or ``draft`` for a model that proposes tokens to another.
-        v2_runner: whether vLLM's V2 model runner serves it; ignored where nothing depends on it.
-        splits_hidden_states: whether a compiler pass (sequence parallelism) does.
-    """
-
-    mode: Literal["skip", "full"] = "skip"
-    config: Mapping[str, Any] = field(default_factory=dict)
-    form: Form = field(default_factory=Form)
-    sliding_window: int | None = None
-    runner_type: str = "generate"
-    v2_runner: bool = False
-    tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
-    decode_context_parallel_size: int = 1
-    prefill_context_parallel_size: int = 1
-    splits_hidden_states: bool = False
-    watermark: bool = False
-    dual_batch_overlap: bool = False
-    offloads: bool = False
-    breakable_graphs: bool = False
-    kv_sharing_fast_prefill: bool = False
-    calculate_kv_scales: bool = False
-    kv_cache_dtype: str = "auto"
-    kv_cache_dtype_skip_layers: bool = False
-    kv_connector: bool = False
-    lora: bool = False
-    speculative_method: str | None = None
-    adaptive_verification: bool = False
 
 
 def refusals(facts: Facts) -> list[str]:
-    """Why SwiftKV would give wrong answers or was never checked, a sentence each with key, value and way out."""
-    rows = _layout(facts) + _cache(facts) + _model(facts)
-    if facts.mode == "skip":
+    """Why an engine would not start, would give wrong answers or was never checked, a sentence each.
+
+    A sentence names key, value and way out. What ``engine_limits`` holds, vLLM checks for itself before it makes a
+    model; it is here to be known before vLLM is started.
+    """
+    rows = engine_rows(facts)
+    if facts.swiftkv:
+        rows += _layout(facts) + _cache(facts) + _model(facts)
+    if facts.swiftkv and facts.mode == "skip":
         rows += _skip(facts)
-    return [sentence for refused, sentence in rows if refused] + _layers(facts.config)
+    found = [sentence for refused, sentence in rows if refused]
+    return found + _layers(facts.config) if facts.swiftkv else found
 
 
 def key_value_owners(layers: int, key_value_layers: int | None, group_size: int | None) -> dict[int, int]:
@@ -98,7 +57,7 @@ def key_value_owners(layers: int, key_value_layers: int | None, group_size: int 
     return {layer: layer - (layer - first) % size for layer in range(first, layers)}
 
 
-def _layout(facts: Facts) -> _Rows:
+def _layout(facts: Facts) -> Rows:
     """How the model is spread over devices, memories and batches."""
     return [
         (
@@ -112,7 +71,7 @@ def _layout(facts: Facts) -> _Rows:
         ),
         (
             facts.prefill_context_parallel_size > 1,
-            f"prefill_context_parallel_size is {facts.prefill_context_parallel_size}; leave it at 1",
+            f"--prefill-context-parallel-size is {facts.prefill_context_parallel_size}; leave it at 1",
         ),
         (
             facts.splits_hidden_states,
@@ -136,7 +95,7 @@ def _layout(facts: Facts) -> _Rows:
     ]
 
 
-def _cache(facts: Facts) -> _Rows:
+def _cache(facts: Facts) -> Rows:
     """What is kept in the KV cache, and who else reads or writes it."""
     return [
         (facts.kv_sharing_fast_prefill, "--kv-sharing-fast-prefill is on, which SwiftKV replaces; drop it"),
@@ -158,10 +117,15 @@ def _cache(facts: Facts) -> _Rows:
             f"--kv-cache-dtype is {facts.kv_cache_dtype!r}, never checked where K/V are written apart from attention;"
             f" choose {', '.join(CACHE_DTYPES)}",
         ),
+        (
+            facts.attention_backend in WRITES_IN_FORWARD,
+            f"--attention-backend is {facts.attention_backend}, which writes the KV cache inside forward; choose"
+            f" {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}",
+        ),
     ]
 
 
-def _model(facts: Facts) -> _Rows:
+def _model(facts: Facts) -> Rows:
     """What vLLM's models can be and a SwiftKV model cannot."""
     method, config = facts.speculative_method, facts.config
     kinds = sorted(set(config.get("layer_types") or ()) - {"full_attention"})
@@ -210,7 +174,7 @@ def _model(facts: Facts) -> _Rows:
     ]
 
 
-def _skip(facts: Facts) -> _Rows:
+def _skip(facts: Facts) -> Rows:
     """What mode ``full`` can do and mode ``skip`` cannot."""
     return [
         (

@@ -29,12 +29,16 @@ class Options:
 
     @classmethod
     def of(cls, vllm_config: Any) -> "Options":
-        """Read the switches from a ``VllmConfig``.
+        """Read the switches from a ``VllmConfig``; raises as ``read`` does."""
+        return cls.read(vllm_config.additional_config)
+
+    @classmethod
+    def read(cls, given: object) -> "Options":
+        """Read the switches from what ``--additional-config`` holds.
 
         Raises:
             EngineError: a key that starts with ``swiftkv_`` is unknown, or a value is not allowed.
         """
-        given = vllm_config.additional_config
         if not isinstance(given, dict):
             return cls()
         unknown = sorted(key for key in given if str(key).startswith("swiftkv_") and key not in _KEYS)

@@ -6,7 +6,8 @@ from typing import Any
 
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.swiftkv.compat import NEEDED_BY_V2, check_api, shards_hidden_states
-from swiftkv_bench.swiftkv.limits import CONFIG_KEYS, Facts, refusals
+from swiftkv_bench.swiftkv.facts import CONFIG_KEYS, Facts
+from swiftkv_bench.swiftkv.limits import BACKENDS, refusals
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.quantization import Form, form_of
 from swiftkv_bench.swiftkv.tracker import tracker_of
@@ -72,6 +73,7 @@ def _facts(vllm_config: Any, options: Options) -> Facts:
         lora=vllm_config.lora_config is not None,
         speculative_method=None if speculative is None else speculative.method,
         adaptive_verification=bool(getattr(speculative, "enable_adaptive_verification", False)),
+        allow_deprecated_quantization=bool(getattr(model, "allow_deprecated_quantization", True)),
     )
 
 
@@ -84,5 +86,5 @@ def check_backend(backend: Any) -> None:
     if backend.forward_includes_kv_cache_update:
         raise EngineError(
             f"SwiftKV: attention backend {backend.get_name()} writes the KV cache inside forward();"
-            " choose FLASH_ATTN, FLASHINFER, TRITON_ATTN or CPU_ATTN by --attention-backend"
+            f" choose {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]} by --attention-backend"
         )

@@ -15,6 +15,8 @@ Scale = Literal["tensor", "channel", "block"]
 
 ONLINE: Mapping[str, Scale] = {"fp8_per_tensor": "tensor", "fp8_per_channel": "channel", "fp8_per_block": "block"}
 """Values of ``--quantization`` that make 8-bit floats of unquantised weights while they load."""
+_OF_CHECKPOINTS = ("fp8", "compressed-tensors", "fbgemm_fp8", "modelopt", "awq", "gptq", "bitsandbytes")
+"""Values of ``--quantization`` that a checkpoint of another method contradicts."""
 _MODELOPT: Mapping[str, Scale] = {"FP8": "tensor", "FP8_PER_CHANNEL_PER_TOKEN": "channel"}
 _WAY_OUT = (
     "load 8-bit floats made by compressed-tensors, ModelOpt, fbgemm or as quant_method fp8, or unquantised weights with"
@@ -35,6 +37,7 @@ class Form:
         block_rows: rows of a block; None unless ``scale`` is ``block``.
         static_inputs: whether inputs are rounded with a stored scale, of which a linear has one.
         refusal: why SwiftKV cannot serve it, as a sentence; None when it can.
+        clash: why vLLM cannot load it for any model, as a sentence: an option that contradicts the checkpoint.
     """
 
     method: str | None = None
@@ -44,6 +47,7 @@ class Form:
     block_rows: int | None = None
     static_inputs: bool = False
     refusal: str | None = None
+    clash: str | None = None
 
     def joins(self, names: Iterable[str], rows: int) -> bool:
         """Whether the linears ``names`` of ``rows`` outputs each can be one linear without changing a number.
@@ -78,8 +82,11 @@ def form_of(
     """
     if checkpoint:
         method = str(checkpoint.get("quant_method") or "unknown")
-        if option is not None and option in ONLINE:
-            return _refused(option, "is for unquantised weights, and these are quantised; drop --quantization")
+        if option not in (None, method) and option in (*ONLINE, *_OF_CHECKPOINTS) and method != "unknown":
+            return Form(
+                method,
+                clash=f"--quantization is {option!r} and config.json has quant_method {method!r}; drop --quantization",
+            )
         readers = {"fp8": _fp8, "compressed-tensors": _compressed_tensors, "fbgemm_fp8": _fbgemm}
         if method.startswith("modelopt"):
             return _modelopt(checkpoint)
@@ -87,7 +94,7 @@ def form_of(
         return _refused(method, f"was never checked with SwiftKV; {_WAY_OUT}") if read is None else read(checkpoint)
     if option is None:
         return Form()
-    if option == "fp8":  # of vLLM before 0.32; newer ones call it fp8_per_tensor and refuse this name
+    if option == "fp8":  # the older name of fp8_per_tensor, which vLLM 0.32 and 0.33 take with a warning
         return Form(option, "tensor", tuple(ignored), even)
     if option not in ONLINE:
         return _refused(option, f"was never checked with SwiftKV; {_WAY_OUT}")

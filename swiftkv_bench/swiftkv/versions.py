@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["TESTED", "Tested", "releases_tested"]
+__all__ = ["TESTED", "Tested", "default_runner", "releases_tested"]
 
 
 @dataclass(frozen=True)
@@ -29,3 +29,17 @@ TESTED = (
 def releases_tested() -> list[str]:
     """Releases, oldest first, each once."""
     return list(dict.fromkeys(one.vllm for one in TESTED))
+
+
+def default_runner(release: str | None, *, triton: bool) -> Literal["V1", "V2"]:
+    """The model runner that a vLLM release takes where nothing chooses one and this package is installed.
+
+    Before 0.31 it takes V1 beside any logits processor of a plug-in; from then on V2 wherever Triton is.
+
+    Args:
+        release: as ``0.32.0``; None, or what is no release, counts as a new one.
+    """
+    parts = (release or "").split(".")
+    if len(parts) >= 2 and parts[0].isdigit() and parts[1].isdigit() and (int(parts[0]), int(parts[1])) < (0, 31):
+        return "V1"
+    return "V2" if triton else "V1"

@@ -57,7 +57,6 @@ def test_forms_that_are_served(
         ({"quant_method": "awq", "bits": 4}, None, "quantization is 'awq', which was never checked with SwiftKV; load"),
         ({"bits": 4}, None, "quantization is 'unknown', which was never checked"),
         (None, "bitsandbytes", "quantization is 'bitsandbytes', which was never checked"),
-        (FP8, "fp8_per_tensor", "is for unquantised weights, and these are quantised; drop --quantization"),
         (_compressed(weights={"type": "int"}), None, "holds 8-bit int weights, never checked"),
         (_compressed(weights={"num_bits": 4}), None, "holds 4-bit float weights, never checked"),
         (_compressed("group"), None, "scales weights by group, never checked"),
@@ -73,6 +72,12 @@ def test_forms_that_are_served(
 )
 def test_other_forms_are_refused_by_name_with_a_way_out(checkpoint: Any, option: str | None, words: str) -> None:
     assert words in str(form_of(checkpoint, option).refusal)
+
+
+@pytest.mark.parametrize("option", ["fp8_per_tensor", "modelopt", "awq"])
+def test_an_option_that_contradicts_the_checkpoint_is_named(option: str) -> None:
+    clash = form_of(FP8, option).clash
+    assert clash == f"--quantization is {option!r} and config.json has quant_method 'fp8'; drop --quantization"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from swiftkv_bench.swiftkv import compat
 from swiftkv_bench.swiftkv.limits import key_value_owners
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.preflight import check_backend, check_config
+from swiftkv_bench.swiftkv.versions import default_runner
 
 
 def _vllm_config(additional: Any = None, **changes: Any) -> SimpleNamespace:
@@ -117,7 +118,7 @@ def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, w
     [
         ({"pipeline_parallel_size": 2}, "--pipeline-parallel-size is 2"),
         ({"decode_context_parallel_size": 2}, "--decode-context-parallel-size is 2"),
-        ({"prefill_context_parallel_size": 2}, "prefill_context_parallel_size is 2"),
+        ({"prefill_context_parallel_size": 2}, "--prefill-context-parallel-size is 2"),
         ({"use_ubatching": True}, "drop --enable-dbo"),
         ({"enable_sp": True}, "sequence parallelism is on"),
         (
@@ -207,3 +208,17 @@ def test_a_backend_that_writes_the_cache_in_forward_is_refused() -> None:
     backend = SimpleNamespace(forward_includes_kv_cache_update=True, get_name=lambda: "FLEX_ATTENTION")
     with pytest.raises(EngineError, match="FLEX_ATTENTION writes the KV cache inside forward"):
         check_backend(backend)
+
+
+@pytest.mark.parametrize(
+    ("release", "triton", "runner"),
+    [
+        ("0.26.0", True, "V1"),
+        ("0.31.0", True, "V2"),
+        ("0.33.0", True, "V2"),
+        ("0.33.0", False, "V1"),
+        (None, True, "V2"),
+    ],
+)
+def test_the_runner_that_a_release_takes_unasked(release: str | None, triton: bool, runner: str) -> None:
+    assert default_runner(release, triton=triton) == runner
