@@ -33,9 +33,9 @@ def options_of(spec: EngineSpec) -> dict[str, Any]:
     for name, value in spec.args.items():
         first, *rest = name.lstrip("-").replace("_", "-").split(".")
         if first in _JSON:
+            inner: Any = value if rest else _object(first, value, spec)
             for part in reversed(rest):
-                value = {part.replace("-", "_"): value}
-            inner = value if isinstance(value, dict) else _object(first, value, spec)
+                inner = {part.replace("-", "_"): inner}
             found[first] = _merged(found.get(first, {}), inner)
         else:
             found[first] = value

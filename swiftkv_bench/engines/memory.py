@@ -29,7 +29,7 @@ class Hardware:
     """What engines can have of a machine: GPUs, or its memory where it has none."""
 
     cards: tuple[Accelerator, ...]
-    memory_bytes: int
+    memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def machine_refusals(specs: Sequence[EngineSpec], hardware: Hardware, *, togethe
         need = need_of(spec)
         if hardware.cards:
             found[spec.arm] = tuple(_on_cards(spec, need, hardware.cards))
-        elif need is not None:
+        elif need is not None and hardware.memory_bytes is not None:
             found[spec.arm] = tuple(_in_memory(spec, need, hardware.memory_bytes))
     if hardware.cards and together:
         for spec, sentence in _shared(own):
