@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "swiftkv_bench"
 
 LAYERS = (
-    {"errors", "units", "observer", "credentials", "redaction"},
+    {"errors", "units", "observer", "credentials", "redaction", "refusal"},
     {"schema"},
     {"metrics", "roofline"},
     {"stats"},

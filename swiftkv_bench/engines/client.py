@@ -21,6 +21,7 @@ from swiftkv_bench import units
 from swiftkv_bench.access import OPEN, Access
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.observer import Observer, Silent
+from swiftkv_bench.refusal import said_of
 
 RETRY_DELAYS_S = (0.2, 1.0, 3.0)
 """Pauses before the second, third and fourth attempt of a request."""
@@ -182,11 +183,11 @@ class Client:
     def _refused(self, path: str, times: int, answer: _Answer) -> EngineError:
         where = f"{self.base_url}{path}{self._route.via}"
         if answer.status in _RETRIED_STATUS - {429}:
-            return self._lost(path, times, f"HTTP {answer.status}: {message_of(answer.content)}")
+            return self._lost(path, times, f"HTTP {answer.status}: {said_of(answer.content)}")
         if answer.status < 400:
             to = answer.location or "no address"
             return RefusedError(answer.status, f"{where} redirects (HTTP {answer.status}) to {to}; give that address")
-        return RefusedError(answer.status, f"{where} answered HTTP {answer.status}: {message_of(answer.content)}")
+        return RefusedError(answer.status, f"{where} answered HTTP {answer.status}: {said_of(answer.content)}")
 
     def _lost(self, path: str, times: int, why: str) -> LostError:
         attempts = f" in {times} attempts" if times > 1 else ""
@@ -250,20 +251,3 @@ def retry_after_s(value: str | None, now_s: float | None = None) -> float | None
     except (ValueError, OverflowError):
         return None
     return max(0.0, at_s - (time.time() if now_s is None else now_s))
-
-
-def message_of(content: bytes) -> str:
-    """The error message of an OpenAI-style error body, else its beginning."""
-    text = content.decode("utf-8-sig", "replace")
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return _plain(text)
-    error = body.get("error", body.get("detail", body)) if isinstance(body, dict) else body
-    message = error.get("message", text) if isinstance(error, dict) else str(error)
-    return _plain(str(message))
-
-
-def _plain(text: str) -> str:
-    """One line of at most 300 characters that a terminal may show."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())[:300]

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from swiftkv_bench.refusal import said_of
 from swiftkv_bench.schema.requests import Int
 
 NONE = -1
 """Stands for a count that is not there."""
+FINISHED = frozenset({"stop", "length", "tool_calls", "function_call", "eos_token", "stop_sequence"})
+"""Finish reasons of a whole answer: OpenAI's, and what TGI calls its own. Any other, and none, is a failed request."""
 _CONTENT_KEYS = ("content", "reasoning_content", "reasoning", "tool_calls")
-_MESSAGE_CHARACTERS = 300
 _MARK_BYTES = 12
 _MOST = 2**31 - 1
 _ZEROED = bytes(48 if 48 <= i <= 57 else i for i in range(256))
@@ -37,6 +39,8 @@ class Event:
     chunk_tokens: int
     """Tokens that the chunk itself lists, `NONE` if it does not."""
     usage: dict[str, Any] | None
+    finish_reason: str | None
+    """Why the answer ended; of several, one that is no whole answer first."""
     error: str | None
 
 
@@ -50,9 +54,14 @@ class Events:
 
     def __init__(self) -> None:
         self.usage: dict[str, Any] | None = None
+        """Of the usage event, which has no choices, else of the last chunk that was read as JSON."""
         self.error: str | None = None
+        self.finish_reason: str | None = None
         self.total = 0
         """The last running count of output tokens, 0 if there was none."""
+        self._is_final = False
+        self._uncounted = False
+        """Whether a chunk with content had no running count: one that comes later counts the whole answer."""
         self._prefix = b""
         self._mark = b""
         self._known: dict[bytes, tuple[slice | None, int]] = {}
@@ -70,15 +79,26 @@ class Events:
             read = _Read()
             for data in found:
                 self._load(data, read)
-        self.usage = read.usage or self.usage
+        if read.final is not None or (read.usage is not None and not self._is_final):
+            self.usage, self._is_final = read.final or read.usage, read.final is not None
         self.error = self.error or read.error
+        self.finish_reason = _ended_as(self.finish_reason, read.finish_reason)
         running, tokens = np.array(read.running, dtype=np.int64), np.array(read.listed, dtype=np.int64)
+        content = np.array(read.content, dtype=np.bool_)
+        self._uncounted = self._uncounted or bool((content & (running < 0)).any())
         counted = np.flatnonzero(running >= 0)
         if len(counted):
-            tokens[counted] = np.diff(running[counted], prepend=self.total)
+            if not self._uncounted:
+                tokens[counted] = np.diff(running[counted], prepend=self.total)
             self.total = int(running[counted[-1]])
-        chunk = np.flatnonzero(np.array(read.content, dtype=np.bool_) | (tokens > 0))
+        chunk = np.flatnonzero(content | (tokens > 0))
         return tokens[chunk], chunk
+
+    @property
+    def output_tokens(self) -> int:
+        """As the usage event says, else by the last running count; `NONE` without either."""
+        told = count((self.usage or {}).get("completion_tokens"))
+        return told if (self._is_final and told >= 0) or not self.total else self.total
 
     def _compare(self, found: Sequence[bytes], max_shapes: int | None, read: "_Read") -> bool:
         content, running, listed = read.content.append, read.running.append, read.listed.append
@@ -110,6 +130,9 @@ class Events:
         read.running.append(event.completion_tokens if event.has_choices else NONE)
         read.listed.append(event.chunk_tokens)
         read.usage = event.usage or read.usage
+        read.final = read.final if event.has_choices else event.usage or read.final
+        # Another event of the same shape says the same.
+        read.finish_reason = _ended_as(read.finish_reason, event.finish_reason)
         read.error = read.error or event.error
         text = _only_text(value)
         if text is not None and event.error is None:
@@ -135,7 +158,7 @@ class Events:
 class _Read:
     """Some events, one element an event; `NONE` where an event does not say it."""
 
-    __slots__ = ("content", "error", "listed", "running", "texts", "usage")
+    __slots__ = ("content", "error", "final", "finish_reason", "listed", "running", "texts", "usage")
 
     def __init__(self) -> None:
         self.content: list[bool] = []
@@ -144,6 +167,9 @@ class _Read:
         self.texts: list[bytes] = []
         """What stood in the place of a text where the rest was compared; to be JSON strings."""
         self.usage: dict[str, Any] | None = None
+        self.final: dict[str, Any] | None = None
+        """Usage of an event without choices."""
+        self.finish_reason: str | None = None
         self.error: str | None = None
 
 
@@ -197,27 +223,37 @@ def load(data: bytes) -> tuple[Event, dict[str, Any]]:
         completion_tokens=count(usage.get("completion_tokens")),
         chunk_tokens=_listed_tokens(choices),
         usage=usage or None,
-        error=error_text(data) if value.get("error") is not None else None,
+        finish_reason=_finish_reason(choices),
+        error=_error(data, value),
     )
     return event, value
+
+
+def _finish_reason(choices: list[dict[str, Any]]) -> str | None:
+    found = None
+    for choice in choices:
+        # Some servers write "" where others write null.
+        found = _ended_as(found, str(choice.get("finish_reason") or "") or None)
+    return found
+
+
+def _ended_as(before: str | None, now: str | None) -> str | None:
+    """Of two finish reasons the one that is no whole answer, else the later."""
+    return before if before is not None and before not in FINISHED else now or before
+
+
+def _error(data: bytes, value: dict[str, Any]) -> str | None:
+    """What an event says of a failure, None for a part of an answer."""
+    if value.get("error") is not None or value.get("object") == "error":
+        return said_of(data)
+    if "choices" in value or "usage" in value:
+        return None
+    return said_of(data) if "detail" in value else f"an event with neither choices nor usage: {said_of(data)}"
 
 
 def count(value: Any) -> int:
     """A number of tokens as a server says it, `NONE` where it says something else."""
     return value if type(value) is int and 0 <= value <= _MOST else NONE
-
-
-def error_text(body: bytes) -> str:
-    """The message of an OpenAI-style error body, else the start of the body, on one line."""
-    text = body.decode("utf-8", "replace")
-    try:
-        value = json.loads(text)
-        error = value.get("error", value) if isinstance(value, dict) else value
-        message = error.get("message", error) if isinstance(error, dict) else error
-        text = str(message)
-    except (ValueError, RecursionError):
-        pass
-    return " ".join(text.split())[:_MESSAGE_CHARACTERS] or "no message"
 
 
 def _has_content(choice: dict[str, Any]) -> bool:

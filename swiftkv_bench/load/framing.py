@@ -1,5 +1,6 @@
 """HTTP/1.1 response framing: head, chunked and plain bodies, and which read completed which byte."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ _HEAD_END = b"\r\n\r\n"
 _DATA = b"\r\ndata: "
 _EVENT_END = b"\n\n\r\n"
 _AROUND_DATA = len(b"data: \n\n")
+_LOCATION = re.compile(rb"^location:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 
 
@@ -27,8 +29,19 @@ class Head:
     chunked: bool
     length: int | None
     """Content-Length; None when absent or chunked."""
-    event_stream: bool
+    content_type: str
+    """As the server says it, in small letters; empty without one."""
     keep_alive: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is one of success."""
+        return 200 <= self.status < 300
+
+    @property
+    def event_stream(self) -> bool:
+        """Whether the body is called an event stream."""
+        return self.content_type.startswith("text/event-stream")
 
 
 @dataclass(frozen=True)
@@ -91,9 +104,15 @@ def _head(status: int, lines: list[str], body_start: int) -> Head:
         body_start=body_start,
         chunked=chunked,
         length=0 if status in (204, 304) else None if chunked or length is None else int(length),
-        event_stream=fields.get("content-type", "").startswith("text/event-stream"),
+        content_type=fields.get("content-type", ""),
         keep_alive="close" not in connection,
     )
+
+
+def location(raw: bytes, head: Head) -> str | None:
+    """Where a response redirects to, as it is written; None when it does not say."""
+    found = _LOCATION.search(raw, 0, head.body_start)
+    return None if found is None else found.group(1).decode("latin-1").strip()
 
 
 def read_body(raw: bytes, head: Head, *, closed: bool) -> Body:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from swiftkv_bench.load import framing, sse
-from swiftkv_bench.load.events import Events, MalformedError, count, error_text, load
+from swiftkv_bench.load.events import FINISHED, Events, MalformedError, count, load
 from swiftkv_bench.load.framing import FramingError, Head
+from swiftkv_bench.refusal import said_of
 from swiftkv_bench.schema.requests import Float, Int, RequestStatus
 
 ChunkTokens = npt.NDArray[np.int16] | npt.NDArray[np.int32]
@@ -81,7 +82,7 @@ def condense(reply: Reply, max_shapes: int) -> Condensed | None:
         head = framing.parse_head(raw) if reply.before is None else replace(reply.before.head, body_start=0)
     except FramingError:
         return None
-    if head is None or head.status != 200 or not head.event_stream or not head.chunked:
+    if head is None or not head.ok or not head.event_stream or not head.chunked:
         return None
     chunks = framing.event_chunks(raw, head.body_start)
     if chunks is None:
@@ -115,32 +116,48 @@ def parse(reply: Reply, *, max_shapes: int | None = None) -> Outcome | None:
         body = framing.read_body(raw, head, closed=reply.closed)
     except FramingError as e:
         return failed("malformed", str(e))
-    if head.status != 200:
-        return failed("http-error", f"HTTP {head.status}: {error_text(body.data)}", head.status)
+    if not head.ok:
+        return failed("http-error", _refusal(raw, head, body), head.status)
     try:
-        if not head.event_stream:
-            return _parse_whole(reply, head, body)
-        return _parse_stream(reply, head, body, max_shapes)
+        if reply.before is not None or _is_stream(head, body):
+            return _parse_stream(reply, head, body, max_shapes)
+        return _parse_whole(reply, head, body)
     except MalformedError as e:
         return failed("malformed", str(e), head.status)
+
+
+def _is_stream(head: Head, body: framing.Body) -> bool:
+    """By what it looks like: proxies and servers write either with the other's Content-Type."""
+    return sse.is_stream(body.data) or (head.event_stream and not body.data.lstrip().startswith(b"{"))
+
+
+def _refusal(raw: bytes, head: Head, body: framing.Body) -> str:
+    to = framing.location(raw, head) if 300 <= head.status < 400 else None
+    if to is not None:
+        return f"HTTP {head.status}: the server redirects to {to}; give that address"
+    return f"HTTP {head.status}: {said_of(body.data)}"
 
 
 def _parse_whole(reply: Reply, head: Head, body: framing.Body) -> Outcome:
     if not body.complete:
         return failed("truncated", f"the response ended after {len(body.data)} bytes, before its end", head.status)
-    event, _ = load(body.data)
-    if event.error is not None:
-        return failed("engine-error", f"the engine answered with an error: {event.error}", head.status)
+    try:
+        event, _ = load(body.data)
+    except MalformedError as e:
+        kind = head.content_type or "something without a Content-Type"
+        text = f"the server answered {kind} and no event stream: {said_of(body.data)}; is it an OpenAI-compatible API?"
+        raise MalformedError(text) from e
     times = np.array(reply.times[-1:]) if event.has_content else np.empty(0)
-    return _outcome(head, times, np.full(len(times), event.completion_tokens), event.usage)
+    outcome = _outcome(head, times, np.full(len(times), event.completion_tokens), event.usage)
+    return _judged(outcome, event.error, event.finish_reason, whole=True)
 
 
 def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int | None) -> Outcome | None:
-    found, ends = sse.events(body.data)
+    before = reply.before
+    found, ends = sse.events(body.data, first=before is None)
     done = _DONE in found
     if done:
         found = found[: found.index(_DONE)]
-    before = reply.before
     events = Events() if before is None else before.events
     read = events.take(found, max_shapes)
     if read is None:
@@ -150,15 +167,21 @@ def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int 
     if before is not None:
         chunk_s = np.concatenate([np.frombuffer(before.chunk_s), chunk_s])
         tokens = np.concatenate([np.frombuffer(before.chunk_tokens, dtype=np.intc), tokens])
-    outcome = _outcome(head, chunk_s, tokens, events.usage)
-    if events.total:
-        # The running count outlives a missing last usage event.
-        outcome = replace(outcome, output_tokens=events.total)
-    if events.error is not None:
-        return replace(outcome, status="engine-error", error=f"the stream carried an error: {events.error}")
-    if not done:
-        ended = "ended" if body.complete else "broke off"
-        return replace(outcome, status="truncated", error=f"the stream {ended} without its end marker [DONE]")
+    outcome = replace(_outcome(head, chunk_s, tokens, events.usage), output_tokens=events.output_tokens)
+    return _judged(outcome, events.error, events.finish_reason, whole=done or body.complete)
+
+
+def _judged(outcome: Outcome, error: str | None, finish_reason: str | None, *, whole: bool) -> Outcome:
+    """The outcome with how its answer ended: only a whole one that says why it is finished is `ok`."""
+    if error is not None:
+        return replace(outcome, status="engine-error", error=f"the engine answered with an error: {error}")
+    if finish_reason is not None and finish_reason not in FINISHED:
+        text = f"the engine ended the answer with finish_reason {finish_reason!r}"
+        return replace(outcome, status="engine-error", error=text)
+    if not whole:
+        return replace(outcome, status="truncated", error="the stream broke off before its end")
+    if finish_reason is None:
+        return replace(outcome, status="truncated", error="the stream ended without a finish_reason")
     return outcome
 
 

@@ -9,6 +9,8 @@ from typing import Any
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
+END = b'data: {"choices":[{"index":0,"text":"","finish_reason":"stop"}]}\n\n' + DONE
+"""How a whole answer ends: why, without content, and the end marker."""
 
 
 def data(value: object, newline: bytes = b"\n", **dumps: Any) -> bytes:

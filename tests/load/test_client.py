@@ -19,11 +19,11 @@ from swiftkv_bench.load.workload import Prompt
 from swiftkv_bench.schema.perf import STATUS
 from tests.load import streams
 from tests.load.scripted import Answering, ScriptedServer, job, prompts, run
-from tests.load.streams import DONE, chat, completion, data, framed, last, plain
+from tests.load.streams import END, chat, completion, data, framed, last, plain
 
 EVENTS = [
     (data(completion("a", 1)), True), (data(completion("b", 2)), True), (data(completion("c", 3)), True),
-    (data(last(3)), False), (DONE, False),
+    (data(last(3)), False), (END, False),
 ]  # fmt: skip
 WHOLE = framed(EVENTS).raw
 CUT = WHOLE[: len(WHOLE) // 2]
@@ -127,19 +127,19 @@ BROKEN: dict[str, tuple[Callable[[Answering], None], str, int, str]] = {
     "close before the head": (lambda a: a.close(), "reset", 0, "the connection closed after 0 bytes"),
     "close within the head": (say_and_close(WHOLE[:30]), "reset", 0, "the connection closed after 30 bytes, before"),
     "close in the stream": (
-        say_and_close(framed(EVENTS[:2]).raw[:-5]), "truncated", 2, "the stream broke off without",
+        say_and_close(framed(EVENTS[:2]).raw[:-5]), "truncated", 2, "the stream broke off before its end",
     ),
-    "no end marker": (say(framed(EVENTS[:4]).raw), "truncated", 3, "the stream ended without its end marker [DONE]"),
+    "no end marker": (say(framed(EVENTS[:4]).raw), "truncated", 3, "the stream ended without a finish_reason"),
     "no JSON": (
-        say(framed([EVENTS[0], (b"data: {oops\n\n", False), (DONE, False)]).raw), "malformed", 0, "an event is no JSON",
+        say(framed([EVENTS[0], (b"data: {oops\n\n", False), (END, False)]).raw), "malformed", 0, "an event is no JSON",
     ),
     "no HTTP": (say(b"SSH-2.0-OpenSSH\r\n"), "malformed", 0, "the answer is no HTTP/1.1 response: b'SSH-"),
     "wrong chunk size": (
         say(streams.HEAD + streams.CHUNKED + b"5\r\nabcdefgh\r\n\r\n"), "malformed", 0, "the answer has a chunk",
     ),
     "error event": (
-        say(framed([EVENTS[0], (data({"error": {"message": "no memory"}}), False), (DONE, False)]).raw),
-        "engine-error", 1, "the stream carried an error: no memory",
+        say(framed([EVENTS[0], (data({"error": {"message": "no memory"}}), False), (END, False)]).raw),
+        "engine-error", 1, "the engine answered with an error: no memory",
     ),
     "HTTP 400": (
         say(b'HTTP/1.1 400 Bad\r\ncontent-length: 32\r\n\r\n{"error":{"message":"too long"}}'),
@@ -343,7 +343,7 @@ def test_load_after_the_window_goes_on_until_the_last_measured_request_and_is_no
 
 def test_chat_sends_text_and_reads_deltas() -> None:
     role = data(chat({"role": "assistant", "content": ""}, 0))
-    answer = framed([(role, False), (data(chat({"content": "a"}, 1)), True), (data(last(1)), False), (DONE, False)])
+    answer = framed([(role, False), (data(chat({"content": "a"}, 1)), True), (data(last(1)), False), (END, False)])
     with ScriptedServer(say(answer.raw)) as server:
         target = Target(server.url, "m", api="chat")
         found = run(job(target, of=[Prompt(None, 1, text="h\u00e9llo")]))
@@ -356,7 +356,7 @@ def test_chat_sends_text_and_reads_deltas() -> None:
 @pytest.mark.parametrize("apart", [1, 37, 64])
 def test_a_long_stream_is_the_same_however_many_events_a_read_has(apart: int) -> None:
     events = [(data(completion(chr(97 + i % 26), i + 1)), True) for i in range(300)]
-    raw = framed([*events, (data(last(300)), False), (DONE, False)]).raw
+    raw = framed([*events, (data(last(300)), False), (END, False)]).raw
     edges = [0, *framed(events).content_ends[apart - 1 :: apart], len(raw)]
     # Ends of the framing's chunks, two bytes after those of their events.
     cuts = [at + 2 if 0 < at < len(raw) else at for at in edges]
@@ -382,7 +382,7 @@ def test_a_long_stream_that_breaks_off_keeps_what_came_before() -> None:
     with ScriptedServer(answer) as server:
         found = run(job(server.url))
     assert (statuses(found), found.chunk_count.tolist()) == (["truncated"], [80])
-    assert found.errors[0] == "the stream broke off without its end marker [DONE]"
+    assert found.errors[0] == "the stream broke off before its end"
 
 
 def test_many_connections_at_once() -> None:

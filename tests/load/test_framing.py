@@ -18,14 +18,14 @@ def test_a_chunked_body_is_read_whatever_is_in_it(
     parts: list[bytes], extension: bytes, trailer: bytes, case: st.DataObject
 ) -> None:
     raw = b"head" + chunked(parts, extension, trailer)
-    body = read_body(raw, Head(200, 4, True, None, True, True), closed=False)
+    body = read_body(raw, Head(200, 4, True, None, "text/event-stream", True), closed=False)
     assert (body.data, body.complete) == (b"".join(parts), True)
     ends = body.piece_ends
     assert ends.tolist() == [len(b"".join(parts[: i + 1])) for i in range(len(parts))]
     for i, part in enumerate(parts):
         assert raw[: body.raw_ends[i]].endswith(part)
     cut = case.draw(st.integers(4, len(raw) - 1))
-    assert not read_body(raw[:cut], Head(200, 4, True, None, True, True), closed=True).complete
+    assert not read_body(raw[:cut], Head(200, 4, True, None, "text/event-stream", True), closed=True).complete
 
 
 @given(pieces, st.sampled_from([b"", b"x: y\r\n"]), st.lists(st.integers(1, 12), min_size=1, max_size=8))
@@ -54,18 +54,18 @@ def test_wrong_chunk_sizes_are_errors(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("raw", "head"),
     [
-        (b"HTTP/1.1 200 OK\r\n\r\n", Head(200, 19, False, None, False, True)),
-        (b"HTTP/1.1 200\r\n\r\n", Head(200, 16, False, None, False, True)),
-        (b"HTTP/1.0 200 OK\r\n\r\n", Head(200, 19, False, None, False, False)),
-        (b"HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\n", Head(200, 38, False, None, False, False)),
-        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", Head(200, 43, False, None, False, True)),
-        (b"HTTP/1.1 204 No\r\n\r\n", Head(204, 19, False, 0, False, True)),
-        (b"HTTP/1.1 200 OK\r\nCONTENT-LENGTH:5\r\n\r\n", Head(200, 37, False, 5, False, True)),
+        (b"HTTP/1.1 200 OK\r\n\r\n", Head(200, 19, False, None, "", True)),
+        (b"HTTP/1.1 200\r\n\r\n", Head(200, 16, False, None, "", True)),
+        (b"HTTP/1.0 200 OK\r\n\r\n", Head(200, 19, False, None, "", False)),
+        (b"HTTP/1.1 200 OK\r\nConnection: Close\r\n\r\n", Head(200, 38, False, None, "", False)),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", Head(200, 43, False, None, "", True)),
+        (b"HTTP/1.1 204 No\r\n\r\n", Head(204, 19, False, 0, "", True)),
+        (b"HTTP/1.1 200 OK\r\nCONTENT-LENGTH:5\r\n\r\n", Head(200, 37, False, 5, "", True)),
         (
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Type: Text/Event-Stream\r\n\r\n",
-            Head(200, 80, True, None, True, True),
+            Head(200, 80, True, None, "text/event-stream", True),
         ),
-        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n", Head(404, 44, False, None, False, True)),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\n\r\n", Head(404, 44, False, None, "", True)),
     ],
 )
 def test_heads(raw: bytes, head: Head) -> None:
@@ -75,7 +75,7 @@ def test_heads(raw: bytes, head: Head) -> None:
 
 
 def test_a_plain_body_is_whole_by_its_length_or_by_the_close() -> None:
-    with_length, without = Head(200, 2, False, 3, False, True), Head(200, 2, False, None, False, True)
+    with_length, without = Head(200, 2, False, 3, "", True), Head(200, 2, False, None, "", True)
     assert read_body(b"xxabc", with_length, closed=False).complete
     assert not read_body(b"xxab", with_length, closed=True).complete
     assert read_body(b"xxab", without, closed=True).complete

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swiftkv_bench.load import sse
 from swiftkv_bench.load.response import Outcome, Reply, condense, parse
 from tests.load import streams
-from tests.load.streams import DONE, Written, chat, completion, data, framed, last, plain, read_of, reads
+from tests.load.streams import DONE, END, Written, chat, completion, data, framed, last, plain, read_of, reads
 
 KEYS = [
     "choices", "text", "delta", "message", "content", "reasoning_content", "tool_calls", "logprobs", "tokens",
@@ -30,13 +31,13 @@ def outcome(raw: bytes, cuts: Sequence[int] = (), *, closed: bool = False) -> Ou
 
 def stream(*events: bytes, done: bool = True) -> Written:
     """All given events have content."""
-    return framed([*((event, True) for event in events), *([(DONE, False)] if done else [])])
+    return framed([*((event, True) for event in events), *([(END, False)] if done else [])])
 
 
 def words(count: bool = True) -> list[tuple[bytes, bool]]:
     """A whole stream of `WORDS`, one token each."""
     events = [(data(completion(word, i + 1 if count else None)), True) for i, word in enumerate(WORDS)]
-    return [*events, (data(last(len(WORDS))), False), (DONE, False)]
+    return [*events, (data(last(len(WORDS))), False), (END, False)]
 
 
 @pytest.mark.parametrize("count", [True, False])
@@ -83,7 +84,7 @@ def streams_in_pieces(draw: st.DrawFn) -> tuple[Written, list[int], list[int], l
         events.append((data(value, newline, separators=separators, ensure_ascii=ascii_only), has_content))
         if has_content:
             tokens.append(size if counted else -1)
-    events += [(data(last(total), newline), False), (b"data: [DONE]" + 2 * newline, False)]
+    events += [(data(last(total), newline), False), (END.replace(b"\n", newline), False)]
     body = sum(len(event) for event, _ in events)
     written = framed(events, draw(st.none() | st.lists(st.integers(1, body), max_size=12)))
     cuts = draw(st.lists(st.integers(1, len(written.raw) - 1), max_size=12))
@@ -166,7 +167,7 @@ def test_more_tokens_in_a_chunk_than_two_bytes_hold() -> None:
 
 def test_an_empty_role_delta_is_no_token() -> None:
     events = [(data(chat({"role": "assistant", "content": ""}, 0)), False), (data(chat({"content": "a"}, 1)), True)]
-    written = framed([*events, (DONE, False)])
+    written = framed([*events, (END, False)])
     assert outcome(written.raw, [written.content_ends[0] - 1]).chunk_s.tolist() == [2.0]
 
 
@@ -178,7 +179,7 @@ def test_an_empty_text_that_the_server_counts_is_a_token() -> None:
 
 def test_an_empty_text_that_nobody_counts_is_none() -> None:
     events = [(data(completion("a")), True), (data(completion("")), False), (data(completion("b")), True)]
-    written = framed([*events, (DONE, False)])
+    written = framed([*events, (END, False)])
     assert outcome(written.raw).chunk_tokens.tolist() == [-1, -1]
 
 
@@ -193,9 +194,45 @@ def test_tool_calls_are_content() -> None:
     assert outcome(stream(data(chat(call, 4))).raw).chunk_tokens.tolist() == [4]
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        # Of the standard: 9.2.6, "Interpreting an event stream"; each stands before a whole event.
+        (b": a comment", []),
+        (b":", []),
+        (b"retry: 10", []),
+        (b"retry: never", []),
+        (b"id", []),
+        (b"unknown: x", []),
+        (b"data", []),
+        (b"data:", []),
+        (b"data: ", []),
+        (b"event: ping|data: {}", []),
+        (b"event: message|data: [1]", [b"[1]"]),
+        (b"event|data:[1]", [b"[1]"]),
+        (b"data: [1,|data: 2]", [b"[1,\n2]"]),
+        (b"data:  [1]", [b" [1]"]),
+        (b" data: [1]", []),
+        (b"DATA: [1]", []),
+        (b"data : [1]", []),
+    ],
+)
+def test_events_are_read_as_browsers_read_them(field: bytes, values: list[bytes], newline: bytes) -> None:
+    block = field.replace(b"|", newline) + 2 * newline
+    for mark in (b"", b"\xef\xbb\xbf"):
+        found, ends = sse.events(mark + block + b"data: {}" + 2 * newline + b"data: cut off" + newline)
+        assert found == [*values, b"{}"]
+        assert ends[-1] == len(mark + block + b"data: {}" + 2 * newline)
+
+
+def test_a_byte_order_mark_inside_a_stream_is_no_field() -> None:
+    assert sse.events(b"\xef\xbb\xbfdata: 1\n\n", first=False)[0] == []
+
+
 def test_comments_and_other_fields_are_no_events() -> None:
     noise = (b": ping\n\n", b"event: message\n\n", b"retry: 10\nid: 4\n\n")
-    events = [(piece, False) for piece in noise] + [(b"id: 5\n" + data(completion("a", 1)), True), (DONE, False)]
+    events = [(piece, False) for piece in noise] + [(b"id: 5\n" + data(completion("a", 1)), True), (END, False)]
     assert outcome(framed(events).raw).chunk_tokens.tolist() == [1]
 
 
@@ -222,10 +259,88 @@ def test_the_running_count_outlives_a_missing_usage_event() -> None:
     assert outcome(stream(data(completion("a", 1)), data(completion("b", 2))).raw).output_tokens == 2
 
 
-def test_a_stream_without_its_end_marker_is_truncated_and_keeps_its_chunks() -> None:
-    found = outcome(stream(data(completion("a", 1)), data(completion("b", 2)), done=False).raw)
-    assert (found.status, found.error) == ("truncated", "the stream ended without its end marker [DONE]")
+@pytest.mark.parametrize(
+    ("running", "tokens"), [((1, 3, 6), [1, 2, 3]), ((0, 1, 2), [0, 1, 1]), ((1, 1, 1), [1, 0, 0])]
+)
+def test_the_usage_event_wins_over_a_running_count_that_differs(running: Sequence[int], tokens: list[int]) -> None:
+    events = [(data(completion("a", count)), True) for count in running]
+    found = outcome(framed([*events, (data(last(3)), False), (END, False)]).raw)
+    assert (found.output_tokens, found.chunk_tokens.tolist()) == (3, tokens)
+
+
+def test_a_count_that_only_the_last_chunk_has_is_that_of_the_answer() -> None:
+    events = [(data(completion("a")), True), (data(completion("b")), True)]
+    ends = data(completion("", 2, finish_reason="stop"))
+    found = outcome(framed([*events, (ends, False), (DONE, False)]).raw)
+    assert (found.output_tokens, found.chunk_tokens.tolist()) == (2, [-1, -1])
+
+
+@pytest.mark.parametrize("reason", [None, ""])
+@pytest.mark.parametrize("marker", [b"", DONE])
+def test_a_stream_that_does_not_say_why_it_ended_is_truncated_and_keeps_its_chunks(
+    marker: bytes, reason: str | None
+) -> None:
+    pieces = [data(completion(text, i + 1, finish_reason=reason)) for i, text in enumerate("ab")]
+    found = outcome(framed([*((piece, True) for piece in pieces), (marker, False)]).raw)
+    assert (found.status, found.error) == ("truncated", "the stream ended without a finish_reason")
     assert found.chunk_s.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "function_call", "eos_token", "stop_sequence"])
+@pytest.mark.parametrize("marker", [b"", DONE, b"data: [DONE]", b"data: [DONE]\n"])
+def test_a_finish_reason_and_the_end_of_the_framing_end_an_answer(reason: str, marker: bytes) -> None:
+    ends = completion("b", 2, finish_reason=reason)
+    found = outcome(framed([(data(completion("a", 1)), True), (data(ends), True), (marker, False)]).raw)
+    assert (found.status, found.error, found.output_tokens) == ("ok", None, 2)
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", "content_filter", "time"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_an_answer_that_ends_for_another_reason_has_failed(reason: str, streamed: bool) -> None:
+    ends = completion("b", 2, finish_reason=reason)
+    events = [(data(completion("a", 1)), True), (data(ends), True), (data(last(2)), False), (DONE, False)]
+    found = outcome(framed(events).raw if streamed else whole_answer(ends))
+    assert (found.status, found.error) == (
+        "engine-error", f"the engine ended the answer with finish_reason {reason!r}",
+    )  # fmt: skip
+    assert len(found.chunk_s) == (2 if streamed else 1)
+
+
+def test_of_several_choices_the_one_that_failed_decides() -> None:
+    choices = [{"index": i, "text": "a", "finish_reason": reason} for i, reason in enumerate(["length", "abort"])]
+    found = outcome(stream(data({"choices": choices})).raw)
+    assert found.error == "the engine ended the answer with finish_reason 'abort'"
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (b'data: {"error":{"message":"out of memory","code":500}}\n\n', "out of memory"),
+        (b'data: {"error":"out of memory"}\n\n', "out of memory"),
+        (b'event: error\ndata: {"message":"out of memory"}\n\n', "out of memory"),
+        (b'event: error\ndata: {"error":{"message":"out of memory"}}\n\n', "out of memory"),
+        (b"event: error\ndata: out of memory\n\n", "out of memory"),
+        (b'event: error\ndata: {"choices":[],"message":"out of memory"}\n\n', "out of memory"),
+        (b'error: {"code":500,"message":"out of memory"}\n\n', "out of memory"),
+        (b"error: out of memory\n\n", "out of memory"),
+        (b"error\n\n", "no message"),
+        (b'data: {"object":"error","message":"out of memory","code":500}\n\n', "out of memory"),
+        (b'data: {"detail":"out of memory"}\n\n', "out of memory"),
+        (b'data: {"id":7}\n\n', 'an event with neither choices nor usage: {"id":7}'),
+        (b"data: {}\n\n", "an event with neither choices nor usage: {}"),
+    ],
+)
+def test_an_event_that_is_no_part_of_an_answer_is_the_servers_error(event: bytes, said: str) -> None:
+    found = outcome(framed([(data(completion("a", 1)), True), (event, False), (END, False)]).raw)
+    assert (found.status, found.error) == ("engine-error", f"the engine answered with an error: {said}")
+    assert len(found.chunk_s) == 1
+
+
+@pytest.mark.parametrize(
+    "event", [data({"choices": [], "prompt_filter_results": []}), data({"choices": [], "usage": None}), data(last(1))]
+)
+def test_events_with_empty_choices_or_usage_belong_to_an_answer(event: bytes) -> None:
+    assert outcome(framed([(data(completion("a", 1)), True), (event, False), (END, False)]).raw).status == "ok"
 
 
 def test_a_stream_that_breaks_off_is_truncated_at_any_byte() -> None:
@@ -274,19 +389,12 @@ def test_bytes_in_place_of_a_text_are_judged_as_json_does_although_the_rest_is_k
     assert outcome(stream(good, later).raw).status == expected
 
 
-def test_an_error_event_is_an_engine_error_and_keeps_the_chunks_before_it() -> None:
-    error = data({"error": {"message": "out of memory", "type": "InternalServerError", "code": 500}})
-    found = outcome(stream(data(completion("a", 1)), error).raw)
-    assert (found.status, found.error) == ("engine-error", "the stream carried an error: out of memory")
-    assert len(found.chunk_s) == 1
-
-
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         (b'{"error":{"message":"too  long\\nby far"}}', "too long by far"),
         (b'{"object":"error","message":"old style","code":400}', "old style"),
-        (b'{"detail":"no"}', "{'detail': 'no'}"),
+        (b'{"detail":"no"}', "no"),
         (b"<html>bad\r\ngateway</html>", "<html>bad gateway</html>"),
         (b"", "no message"),
         (b"x" * 5000, "x" * 300),
@@ -300,12 +408,52 @@ def test_an_http_error_tells_its_status_and_message(status: int, body: bytes, me
     assert len(found.chunk_s) == 0
 
 
-def test_an_answer_that_is_not_streamed_is_one_chunk_at_its_last_read() -> None:
-    body = json.dumps({**completion("abc"), "usage": streams.usage(3)}).encode()
-    raw = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+def whole_answer(value: object, content_type: str = "application/json") -> bytes:
+    body = json.dumps(value).encode()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+def test_an_answer_that_is_not_streamed_is_one_chunk_at_its_last_read(content_type: str) -> None:
+    raw = whole_answer({**completion("abc", finish_reason="stop"), "usage": streams.usage(3)}, content_type)
     found = outcome(raw, [20, len(raw) - 1])
     assert (found.status, found.chunk_s.tolist(), found.chunk_tokens.tolist()) == ("ok", [3.0], [3])
     assert outcome(raw[:-1], closed=True).status == "truncated"
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", ""])
+def test_a_stream_with_another_content_type_is_a_stream(content_type: str) -> None:
+    written = framed(words())
+    raw = written.raw.replace(b"text/event-stream; charset=utf-8", content_type.encode())
+    found = outcome(raw, [written.content_ends[0] + len(raw) - len(written.raw)])
+    assert (found.status, found.chunk_s.tolist()) == ("ok", [1.0] + [2.0] * (len(WORDS) - 1))
+
+
+@pytest.mark.parametrize("status", [200, 201, 206])
+def test_every_status_of_success_is_an_answer(status: int) -> None:
+    raw = framed(words()).raw.replace(b"200 OK", b"%d Fine" % status)
+    found = outcome(raw)
+    assert (found.status, found.http_status, len(found.chunk_s)) == ("ok", status, len(WORDS))
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_names_where_it_leads(status: int) -> None:
+    raw = b"HTTP/1.1 %d Moved\r\nLocation: https://Other/v1/completions\r\ncontent-length: 2\r\n\r\n{}" % status
+    found = outcome(raw)
+    assert (found.status, found.http_status) == ("http-error", status)
+    assert found.error == f"HTTP {status}: the server redirects to https://Other/v1/completions; give that address"
+
+
+def test_a_page_is_named_by_its_kind_and_beginning() -> None:
+    body = b"<html><h1>Welcome</h1></html>"
+    raw = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    found = outcome(raw)
+    assert (found.status, found.error) == (
+        "malformed",
+        "the server answered text/html and no event stream: <html><h1>Welcome</h1></html>; is it an OpenAI-compatible "
+        "API?",
+    )
 
 
 @pytest.mark.parametrize(
@@ -339,6 +487,7 @@ def test_events_of_any_json_have_an_outcome(values: list[dict[str, object]]) -> 
     condensed = condense(Reply([written.raw[: -len(b"0\r\n\r\n")]], [1.0]), 10)
     found = outcome(written.raw)
     assert found.status in ("ok", "engine-error")
+    assert found.status == "ok" or found.error is not None
     assert condensed is None or len(condensed.chunk_s) == len(found.chunk_s)
     assert len(found.chunk_tokens) == len(found.chunk_s) <= len(values)
     assert -1 <= found.output_tokens < 2**31

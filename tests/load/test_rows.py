@@ -7,13 +7,13 @@ import numpy as np
 from swiftkv_bench.load.response import Reply
 from swiftkv_bench.load.rows import Rows
 from swiftkv_bench.schema.requests import STATUS
-from tests.load.streams import DONE, completion, data, framed
+from tests.load.streams import END, completion, data, framed
 
 
 def reply(*counts: int) -> Reply:
     """A stream whose chunks have these running counts; each event is a read, at 1, 2, ... seconds after 100."""
     events = [(data(completion("x" * count, count)), True) for count in counts]
-    raw = framed([*events, (DONE, False)])
+    raw = framed([*events, (END, False)])
     cuts = [0, *(end + 2 for end in raw.content_ends), len(raw.raw)]
     parts = [raw.raw[a:b] for a, b in itertools.pairwise(cuts)]
     return Reply(parts, [100.0 + i for i in range(1, len(parts) + 1)])

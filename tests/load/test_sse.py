@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from swiftkv_bench.load.sse import events
 
-LINES = st.sampled_from([b"data: a", b"data:b", b"data:", b"data:  c", b": note", b"id: 1", b"retry", b""])
+LINES = st.sampled_from([b"data: a", b"data", b"data:b", b"data:", b"data:  c", b": note", b"id: 1", b"retry", b""])
 ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
@@ -17,10 +17,11 @@ def by_the_standard(body: bytes) -> list[bytes]:
     values: list[bytes] = []
     for line in re.findall(rb"([^\r\n]*)(?:\r\n|\n|\r)", body):
         if line == b"":
-            if values:
+            # Blank data says nothing here.
+            if b"\n".join(values).strip():
                 found.append(b"\n".join(values))
             values = []
-        elif line.startswith(b"data:"):
+        elif line == b"data" or line.startswith(b"data:"):
             values.append(line[5:].removeprefix(b" "))
     return found
 

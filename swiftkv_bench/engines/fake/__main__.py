@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prefix-cache", action="store_true", help="remember prompts in blocks of 16 tokens")
     parser.add_argument("--prompt-logprobs", choices=get_args(PromptLogprobs), default="exact")
     parser.add_argument("--answers", type=Path, help="JSON object: how a prompt ends -> its answer")
-    parser.add_argument("--fault", help="what goes wrong with every response, as KIND[:n=2,after=3,delay_s=0.005]")
+    parser.add_argument(
+        "--fault", help="what goes wrong with every response, as KIND[:n=2,after=3,delay_s=0.005,reason=abort]"
+    )
     parser.add_argument("--writer", choices=("auto", "python"), default="auto", help="auto: C where it can be built")
     parser.add_argument("--log", type=Path, help="JSONL file: when each response was read and each piece written")
     parser.add_argument("--api-key", help="key required of every request to /v1")

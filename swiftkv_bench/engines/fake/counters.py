@@ -26,7 +26,7 @@ class Counters:
     generation_tokens: int = 0
     prefix_queries: int = 0
     prefix_hits: int = 0
-    finished: dict[str, int] = field(default_factory=dict)
+    finished: dict[str | None, int] = field(default_factory=dict)
     """Finish reason -> requests."""
     ttft_s: Histogram = field(default_factory=Histogram)
     e2e_s: Histogram = field(default_factory=Histogram)
@@ -47,7 +47,7 @@ def page(counters: Counters, lateness: Lateness, running: int, waiting: int, mod
         f"vllm:prompt_tokens_total{{{label}}} {counters.prompt_tokens}",
         f"vllm:generation_tokens_total{{{label}}} {counters.generation_tokens}",
     ]
-    for reason, n in sorted(counters.finished.items()):
+    for reason, n in sorted((str(reason), n) for reason, n in counters.finished.items()):
         lines.append(f'vllm:request_success_total{{{label},finished_reason="{reason}"}} {n}')
     named = {
         "time_to_first_token_seconds": counters.ttft_s,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from swiftkv_bench.engines.fake.asked import Asked
-from swiftkv_bench.engines.fake.faults import Fault, Script
+from swiftkv_bench.engines.fake.faults import Fault, Script, is_kind
 from swiftkv_bench.engines.fake.language import Language, text_of, tokenise
 from swiftkv_bench.engines.fake.options import Options
 
@@ -23,7 +23,7 @@ class Generated:
     prompt: tuple[int, ...]
     tokens: tuple[int, ...]
     text: str
-    finish_reason: str
+    finish_reason: str | None
     cached_tokens: int
 
 
@@ -42,6 +42,9 @@ def generate(asked: Asked, prompt: tuple[int, ...], cached_tokens: int, options:
     text = text_of(tokens)
     if asked.stop:
         tokens, text, finish = _stopped(tokens, text, finish, asked.stop)
+    if asked.fault is not None and asked.fault.kind == "finish":
+        tokens = tokens[: asked.fault.after]
+        return Generated(prompt, tuple(tokens), text_of(tokens), asked.fault.finish_reason, cached_tokens)
     return Generated(prompt, tuple(tokens), text, finish, cached_tokens)
 
 
@@ -104,9 +107,11 @@ def whole(asked: Asked, generated: Sequence[Generated], number: int, options: Op
 
 def _choice(asked: Asked, one: Generated, index: int, options: Options) -> dict[str, Any]:
     choice: dict[str, Any] = {"index": index, "finish_reason": one.finish_reason, "stop_reason": None}
+    if is_kind(asked.fault, "no-finish"):
+        del choice["finish_reason"]
     language = Language(options.vocabulary)
     if asked.chat:
-        key = "reasoning_content" if asked.fault is not None and asked.fault.kind == "reasoning" else "content"
+        key = "reasoning_content" if is_kind(asked.fault, "reasoning") else "content"
         choice["message"] = {"role": "assistant", key: one.text}
         choice["logprobs"] = None if asked.logprobs is None else {"content": _chat_logprobs(asked, one, language)}
         return choice
@@ -122,6 +127,8 @@ def _choice(asked: Asked, one: Generated, index: int, options: Options) -> dict[
     choice["prompt_logprobs"] = None
     if asked.prompt_logprobs is not None and not asked.echo:
         choice["prompt_logprobs"] = _prompt_logprobs(one.prompt, asked.prompt_logprobs, language, options)
+    if is_kind(asked.fault, "no-text"):
+        del choice["text"]
     return choice
 
 
@@ -193,10 +200,10 @@ def streamed(asked: Asked, generated: Sequence[Generated], number: int, first_s:
     """
     fault = asked.fault
     writer = _EventWriter(asked, generated, number, options)
-    if asked.chat or (fault is not None and fault.kind == "empty-first"):
+    if asked.chat or is_kind(fault, "empty-first"):
         for index in range(len(generated)):
             yield 0.0, writer.opening(index)
-    per_event = fault.n if fault is not None and fault.kind == "multi-token" else 1
+    per_event = fault.n if fault is not None and fault.kind in ("multi-token", "uncounted") else 1
     most = max(len(one.tokens) for one in generated)
     at_s = first_s
     for start in range(0, most, per_event):
@@ -204,9 +211,9 @@ def streamed(asked: Asked, generated: Sequence[Generated], number: int, first_s:
         for index, one in enumerate(generated):
             if start < len(one.tokens):
                 yield at_s, writer.event(index, start, min(start + per_event, len(one.tokens)))
-    if asked.include_usage and not (fault is not None and fault.kind == "no-usage"):
+    if asked.include_usage and not is_kind(fault, "no-usage"):
         yield at_s, writer.last()
-    if fault is None or fault.kind != "no-done":
+    if not is_kind(fault, "no-done"):
         yield at_s, DONE
 
 
@@ -225,7 +232,7 @@ class _EventWriter:
         }  # fmt: skip
         self._prefix = b"data: " + _compact(self._common)[:-1] + b',"choices":[{"index":'
         self._plain = asked.logprobs is None and not asked.return_token_ids and not _rewrites(asked.fault)
-        self._usage = asked.usage_per_chunk and not (asked.fault is not None and asked.fault.kind == "no-usage")
+        self._usage = asked.usage_per_chunk and not is_kind(asked.fault, "no-usage", "uncounted")
 
     def opening(self, index: int) -> bytes:
         """An event without content."""
@@ -240,14 +247,16 @@ class _EventWriter:
         self._counts[index] = end
         finish = one.finish_reason if end == len(one.tokens) else None
         text = one.text[start:end] if one.text.isascii() else text_of(one.tokens[start:end])
-        count = sum(self._counts) if self._usage else None
+        count = _running(self._asked.fault, sum(self._counts)) if self._usage else None
         if self._plain:
             return self._fast(index, text, finish, count)
         return self._slow(index, (start, end), text, finish, count)
 
     def last(self) -> bytes:
         """The usage event."""
-        return b"data: " + _compact({**self._common, "choices": [], "usage": usage(self._generated)}) + b"\n\n"
+        fault, tokens = self._asked.fault, sum(len(one.tokens) for one in self._generated)
+        tokens += fault.n if fault is not None and fault.kind == "usage-more" else 0
+        return b"data: " + _compact({**self._common, "choices": [], "usage": usage(self._generated, tokens)}) + b"\n\n"
 
     def _fast(self, index: int, text: str, finish: str | None, count: int | None) -> bytes:
         quoted = json.dumps(text).encode()
@@ -276,7 +285,7 @@ class _EventWriter:
             text = ""
         choice: dict[str, Any] = {"index": index, "logprobs": None, "finish_reason": finish, "stop_reason": None}
         if asked.chat:
-            key = "reasoning_content" if fault is not None and fault.kind == "reasoning" else "content"
+            key = "reasoning_content" if is_kind(fault, "reasoning") else "content"
             choice["delta"] = {key: text}
         else:
             choice["text"] = text
@@ -292,12 +301,21 @@ class _EventWriter:
         value: dict[str, Any] = {**self._common, "choices": choices}
         if count is not None:
             value["usage"] = usage(self._generated, count)
-        spaced = self._asked.fault is not None and self._asked.fault.kind == "spaces"
+        spaced = is_kind(self._asked.fault, "spaces")
         return b"data: " + (json.dumps(value).encode() if spaced else _compact(value)) + b"\n\n"
 
 
 def _rewrites(fault: Fault | None) -> bool:
-    return fault is not None and fault.kind in ("empty-text", "spaces", "reasoning")
+    return is_kind(fault, "empty-text", "spaces", "reasoning")
+
+
+def _running(fault: Fault | None, count: int) -> int:
+    """The running count that stands beside `count` tokens."""
+    if fault is not None and fault.kind == "usage-lags":
+        return max(0, count - fault.n)
+    if is_kind(fault, "usage-sums"):
+        return count * (count + 1) // 2
+    return 1 if is_kind(fault, "usage-ones") else count
 
 
 def _compact(value: dict[str, Any]) -> bytes:

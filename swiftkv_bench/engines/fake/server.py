@@ -12,7 +12,7 @@ from typing import Any, cast
 from swiftkv_bench.engines.fake import counters, faults, replies
 from swiftkv_bench.engines.fake.asked import Asked, RefusedError, render_chat, understand
 from swiftkv_bench.engines.fake.counters import Counters, PrefixCache
-from swiftkv_bench.engines.fake.faults import ENDING, End, Script
+from swiftkv_bench.engines.fake.faults import ENDING, End, Fault, Script, is_kind
 from swiftkv_bench.engines.fake.language import text_of, tokenise
 from swiftkv_bench.engines.fake.options import Options
 from swiftkv_bench.engines.fake.replies import Generated
@@ -21,7 +21,17 @@ from swiftkv_bench.engines.fake.write_log import WriteLog
 
 VERSION = "0.0.0+fake"
 _JSON = "application/json"
-_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
+_TOLD = "the fake engine was told to refuse"
+_PAGE = b"<html><h1>Welcome to the fake engine</h1></html>"
+_REASONS = {
+    201: "Created",
+    307: "Temporary Redirect",
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    404: "Not Found",
+    429: "Too Many Requests",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,7 @@ class FakeEngine:
         self.scheduler = Scheduler(loop, options.max_num_seqs, with_player=options.writer == "auto")
         self.counters = Counters()
         self._cache = PrefixCache()
+        self._turned_away = 0
         self._log = None if options.log is None else WriteLog(options.log)
         self._number = 0
 
@@ -80,6 +91,20 @@ class FakeEngine:
             return _answer({"prompt": text_of(value["tokens"])})
         ids = tokenise(render_chat(value["messages"]) if "messages" in value else value["prompt"])
         return _answer({"count": len(ids), "max_model_len": self.options.max_model_len, "tokens": ids})
+
+    def refusal(self, fault: Fault | None) -> tuple[int, str, bytes, str] | None:
+        """Status, content type, body and a further header of a response that takes the place of an answer."""
+        if fault is None:
+            return None
+        if fault.kind == "busy" and self._turned_away < fault.after:
+            self._turned_away += 1
+            return 429, _JSON, replies.error_body(429, _TOLD), f"retry-after: {fault.n}\r\n"
+        if fault.kind in ("http-500", "http-429"):
+            code = int(fault.kind[5:])
+            return code, _JSON, replies.error_body(code, _TOLD), ""
+        if fault.kind == "redirect":
+            return 307, _JSON, b"", "Location: http://elsewhere:8000/v1/completions\r\n"
+        return (200, "text/html", _PAGE, "") if fault.kind == "page" else None
 
     def run(
         self, asked: Asked, write: Callable[[bytes | End], None], ended: Callable[[], None], stream: Stream | None
@@ -149,6 +174,8 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._run: Run | None = None
         self._busy = False
+        self._served = False
+        """Whether a completion came before."""
         self._chunked = True
         self._transport: asyncio.Transport
         self._fd: int | None = None
@@ -199,25 +226,32 @@ class Connection(asyncio.Protocol):
     def _complete(self, body: bytes, *, chat: bool) -> None:
         try:
             asked = understand(body, self._engine.options, chat=chat)
-            if asked.fault is not None and asked.fault.kind in ("http-500", "http-429"):
-                raise RefusedError(int(asked.fault.kind[5:]), "the fake engine was told to refuse")
         except RefusedError as e:
             self._respond(e.code, _JSON, replies.error_body(e.code, str(e)))
             return
+        if is_kind(asked.fault, "drop-idle") and self._served:
+            self._transport.abort()
+            return
+        self._served = True
+        if (refusal := self._engine.refusal(asked.fault)) is not None:
+            self._respond(*refusal)
+            return
         self._busy = True
-        if not asked.stream:
+        if not asked.stream or is_kind(asked.fault, "whole"):
             self._run = self._engine.run(asked, self._write_whole, self._ended, None)
             return
-        self._chunked = asked.fault is None or asked.fault.kind != "no-length"
+        self._chunked = not is_kind(asked.fault, "no-length")
         how = "transfer-encoding: chunked" if self._chunked else "connection: close"
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n{how}\r\n\r\n"
+        kind = "text/plain" if is_kind(asked.fault, "plain-type") else "text/event-stream; charset=utf-8"
+        status = "201 Created" if is_kind(asked.fault, "http-201") else "200 OK"
+        head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{how}\r\n\r\n"
         self._send(head.encode())
         fd = self._fd if self._transport.get_write_buffer_size() == 0 else None
         self._run = self._engine.run(asked, self._write_event, self._stream_ended, Stream(self._chunked, fd))
 
-    def _respond(self, status: int, kind: str, body: bytes) -> None:
+    def _respond(self, status: int, kind: str, body: bytes, more: str = "") -> None:
         reason = _REASONS.get(status, "Internal Server Error")
-        head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: {kind}\r\n{more}content-length: {len(body)}\r\n\r\n"
         self._send(head.encode() + body)
 
     def _write_whole(self, data: bytes | End) -> None:

@@ -30,6 +30,7 @@ def asked(url: str, fault: str | None, n: int = 3, idle_timeout_s: float = 20.0)
     return run(job(target, of=prompts(n, TOKENS), idle_timeout_s=idle_timeout_s))
 
 
+FAILED = "the engine answered with an error: the fake engine was told to fail"
 FAULTS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "coalesce:n=4": ("ok", ALL, ""),
     "split": ("ok", ALL, ""),
@@ -41,13 +42,39 @@ FAULTS: dict[str, tuple[str, tuple[int, ...], str]] = {
     "spaces": ("ok", ALL, ""),
     "no-length": ("ok", ALL, ""),
     "no-usage": ("ok", (-1,) * TOKENS, ""),
-    "no-done": ("truncated", ALL, "the stream ended without its end marker [DONE]"),
+    "no-done": ("ok", ALL, ""),
+    "bare-done": ("ok", ALL, ""),
+    "bom": ("ok", ALL, ""),
+    "fields": ("ok", ALL, ""),
+    "plain-type": ("ok", ALL, ""),
+    "http-201": ("ok", ALL, ""),
+    "buffered": ("ok", ALL, ""),
+    "whole": ("ok", (TOKENS,), ""),
+    "uncounted:n=4": ("ok", (-1,) * 4, ""),
+    "usage-sums": ("ok", tuple(range(1, TOKENS + 1)), ""),
+    "usage-lags:n=2": ("ok", (0, 0, *(1,) * (TOKENS - 2)), ""),
+    "usage-ones": ("ok", (1, *(0,) * (TOKENS - 1)), ""),
+    "usage-more:n=4": ("ok", ALL, ""),
+    "finish:after=3,reason=length": ("ok", (1,) * 3, ""),
+    "finish:after=3": ("engine-error", (1,) * 3, "the engine ended the answer with finish_reason 'abort'"),
+    "finish:after=3,reason=null": ("truncated", (1,) * 3, "the stream ended without a finish_reason"),
+    "redirect": ("http-error", (), "HTTP 307: the server redirects to http://elsewhere:8000/v1/completions; give"),
+    "page": ("malformed", (), "the server answered text/html and no event stream: <html><h1>Welcome to the fake"),
     "http-500": ("http-error", (), "HTTP 500: the fake engine was told to refuse"),
     "http-429": ("http-error", (), "HTTP 429: the fake engine was told to refuse"),
-    "eof:after=5": ("truncated", (1,) * 5, "the stream broke off without its end marker [DONE]"),
+    "eof:after=5": ("truncated", (1,) * 5, "the stream broke off before its end"),
     "stall:after=5": ("stalled", (1,) * 5, "nothing arrived for 1.5 s"),
     "malformed": ("malformed", (), "an event is no JSON"),
-    "error:after=2": ("engine-error", (1,) * 2, "the stream carried an error: the fake engine was told to fail"),
+    "error:after=2": ("engine-error", (1,) * 2, FAILED),
+    "error-event:after=2": ("engine-error", (1,) * 2, FAILED),
+    "error-field:after=2": ("engine-error", (1,) * 2, FAILED),
+    "error-object:after=2": ("engine-error", (1,) * 2, FAILED),
+    "detail:after=2": ("engine-error", (1,) * 2, FAILED),
+    "neither:after=2": (
+        "engine-error",
+        (1,) * 2,
+        "the engine answered with an error: an event with neither choices nor usage: ",
+    ),
 }
 
 
@@ -84,6 +111,20 @@ def test_reasoning_of_a_chat_is_content(url: str) -> None:
     target = Target(url, "fake", api="chat", extra_body={"fault": "reasoning"})
     found = run(job(target, of=[Prompt(None, 5, text="why?")]))
     assert (found.status.tolist(), found.chunk_tokens.tolist()) == ([0], [1] * 5)
+
+
+@pytest.mark.parametrize("fault", ["usage-sums", "usage-lags", "usage-ones", "no-done", "bare-done"])
+def test_the_last_usage_event_tells_the_tokens(url: str, fault: str) -> None:
+    assert asked(url, fault).output_tokens.tolist() == [TOKENS] * 3
+
+
+def test_a_usage_event_that_says_too_much_is_recorded_as_it_is(url: str) -> None:
+    assert asked(url, "usage-more:n=4").output_tokens.tolist() == [TOKENS + 4] * 3
+
+
+def test_a_server_that_buffers_sends_all_tokens_at_once(url: str) -> None:
+    times = asked(url, "buffered").chunk_s.reshape(3, TOKENS)
+    assert (times == times[:, :1]).all()
 
 
 def test_no_fault_is_no_failure(url: str) -> None:
