@@ -39,6 +39,13 @@ def prepare(*, gpu: bool, runner: Literal["v1", "v2"] | None = None) -> None:
         os.environ.setdefault(name, value)
 
 
+def device_name(*, gpu: bool) -> str:
+    """What runs the engines: the card's name, or CPU."""
+    import torch
+
+    return str(torch.cuda.get_device_name()) if gpu else "CPU"
+
+
 def stop(engine: Any) -> None:
     """End an in-process ``LLM`` or ``LLMEngine``; drop every reference to it, then call ``free``."""
     getattr(engine, "llm_engine", engine).engine_core.shutdown()

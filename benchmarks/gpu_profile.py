@@ -29,15 +29,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import gpu_environment
+from gpu_models import write_model
 
-LLAMA_8B: dict[str, Any] = {
-    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
-}  # fmt: skip
-TINY: dict[str, Any] = {
-    "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 512,
-}  # fmt: skip
 # First match wins: FlashAttention's kernels are CUTLASS kernels too.
 KINDS = (
     ("cache writes", r"reshape_and_cache"),
@@ -113,17 +106,15 @@ def main() -> int:
             print(f"done: {arm} after {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
             gpu_environment.free(gpu=gpu)
     _print(profiles, workload)
-    print(f"{time.perf_counter() - started:.0f} s in all, {_device(gpu)}")
+    print(f"{time.perf_counter() - started:.0f} s in all, {gpu_environment.device_name(gpu=gpu)}")
     if arguments.json is not None:
-        report = {"device": _device(gpu), "workload": asdict(workload), "profiles": [asdict(p) for p in profiles]}
+        report = {
+            "device": gpu_environment.device_name(gpu=gpu),
+            "workload": asdict(workload),
+            "profiles": [asdict(p) for p in profiles],
+        }
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
-
-
-def _device(gpu: bool) -> str:
-    import torch
-
-    return str(torch.cuda.get_device_name()) if gpu else "CPU"
 
 
 def _profile_arm(arm: str, workload: Workload, arguments: Any, folder: Path, gpu: bool) -> list[StepProfile]:
@@ -157,9 +148,7 @@ def _profile_arm(arm: str, workload: Workload, arguments: Any, folder: Path, gpu
 def _engine(arm: str, workload: Workload, group_size: int, folder: Path, gpu: bool) -> Any:
     from vllm import LLM
 
-    model = folder / arm
-    model.mkdir()
-    (model / "config.json").write_text(json.dumps(_config(arm, group_size, LLAMA_8B if gpu else TINY)))
+    model = write_model(folder / arm, arm, gpu=gpu, group_size=group_size)
     # Few capture sizes: a start of some seconds less, and the sizes that the steps here use.
     sizes = [1, 2, 4, 8, 16, 32, 64, 96, 128, 160, 192, 256]
     device: dict[str, Any] = {
@@ -199,21 +188,6 @@ def _mixed_prompts(workload: Workload) -> int:
     """Prompts that fill every step of the mixed measurement, and one step more."""
     steps = 2 * workload.timed_steps + workload.profiled_steps + 1
     return -(-steps * workload.budget // workload.context)
-
-
-def _config(arm: str, group_size: int, size: dict[str, Any]) -> dict[str, Any]:
-    """``config.json`` of a Llama, or of a SwiftKV model whose second half of layers takes K and V from the first."""
-    config = size | {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "torch_dtype": "bfloat16",
-        "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "tie_word_embeddings": False,
-        "attention_bias": False, "mlp_bias": False, "bos_token_id": 0, "eos_token_id": 1,
-    }  # fmt: skip
-    if arm == "baseline":
-        return config
-    return config | {
-        "architectures": ["LlamaSwiftKVForCausalLM"], "model_type": "llama_swiftkv",
-        "num_key_value_layers": size["num_hidden_layers"] // 2, "key_value_group_size": group_size,
-    }  # fmt: skip
 
 
 class _Requests:

@@ -4,6 +4,7 @@
 #   benchmarks/gpu_protocol.sh PART OUT SECONDS
 #
 # PART     correctness  plug-in against a float32 reference
+#          gains        what SwiftKV gains under the model runner RUNNER (v1 or v2; default: vLLM's choice)
 #          profile      where the time of a mixed step and of a decode step goes, both arms
 #          throughput   figure 4, max_num_batched_tokens 8192
 #          small-steps  figure 4, max_num_batched_tokens 2048
@@ -29,7 +30,8 @@ perf() {
 
 case $part in
 # A case takes up to 40 s, so none begins later than that before the end.
-correctness) python3 benchmarks/gpu_correctness.py --seconds $((seconds - 40)) --json "$out/correctness.json" ;;
+correctness) python3 benchmarks/gpu_correctness.py --seconds $((seconds - 40)) --json "$out/correctness.jsonl" ;;
+gains) python3 benchmarks/gpu_gains.py ${RUNNER:+--runner "$RUNNER"} --seconds $((seconds - 40)) --json "$out/gains.jsonl" ;;
 profile) timeout "$seconds" python3 benchmarks/gpu_profile.py --json "$out/profile.json" ;;
 throughput) perf --profile llama-3.1-8b-dummy --suite figure4 ;;
 small-steps) perf --profile llama-3.1-8b-dummy --suite figure4 --engine-arg max-num-batched-tokens=2048 ;;
