@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.load.arrivals import cut, read_trace
-from swiftkv_bench.load.workload import read_prompts
+from swiftkv_bench.load.arrivals import cut
+from swiftkv_bench.load.texts import read_prompts
+from swiftkv_bench.load.traces import read_trace
 from swiftkv_bench.schema.perf import Point
 
 LEAST_RATE, MOST_RATE = 1e-4, 1e5
@@ -32,7 +33,17 @@ def check_point(point: Point, context: int, workers: int) -> None:
 def _check_lengths(point: Point, context: int) -> None:
     longest = point.input_len.high or point.input_len.mean
     output = point.output_len.high or point.output_len.mean
-    if longest + output > context:
+    if point.turns is not None and point.turns.count * (longest + output) > context:
+        raise InputError(
+            f"--turns {point.turns.count} of --input-len {longest:g} and --output-len {output:g} is above the model's "
+            f"context of {context} tokens; shorten one, or raise --max-model-len where the model allows it"
+        )
+    if point.prompts is not None and longest + output > context:
+        raise InputError(
+            f"--prompts {point.prompts} has a prompt of {longest:,} tokens, which with {output:g} of output is above "
+            f"the model's context of {context:,}; leave it out, or raise --max-model-len where the model allows it"
+        )
+    if point.arrivals.trace is None and longest + output > context:
         raise InputError(
             f"--input-len {longest:g} with --output-len {output:g} is above the model's context of {context} tokens; "
             "shorten one, or raise --max-model-len where the model allows it"
@@ -41,11 +52,11 @@ def _check_lengths(point: Point, context: int) -> None:
 
 def _check_files(point: Point, context: int) -> None:
     if point.prompts is not None:
-        read_prompts(Path(point.prompts), point.requests or 1)
+        read_prompts(Path(point.prompts), point.requests)
     if point.arrivals.trace is None:
         return
     trace = read_trace(Path(point.arrivals.trace))
-    cut(trace.at_s, point.requests or point.duration_s or 0.0)
+    cut(trace.at_s / point.arrivals.speedup, point.requests or point.duration_s or 0.0)
     wanted = slice(0, point.requests)
     longest = int((trace.input_tokens[wanted] + trace.output_tokens[wanted]).max())
     if longest > context:

@@ -102,11 +102,11 @@ def parse_slo(text: str) -> dict[str, float]:
     return found
 
 
-def parse_duration(text: str, flag: str) -> float:
+def parse_duration(text: str, flag: str, least: float | None = None) -> float:
     """`50ms`, `2s`, `1.5min` in seconds; a bare number is seconds.
 
     Raises:
-        InputError: it is no duration above 0.
+        InputError: it is no duration above 0, or not at least `least`, or not finite.
     """
     stripped = text.strip()
     number = stripped.rstrip("abcdefghijklmnopqrstuvwxyz")
@@ -115,7 +115,7 @@ def parse_duration(text: str, flag: str) -> float:
         seconds = float(number) * _SECONDS[unit]
     except (ValueError, KeyError):
         seconds = math.nan
-    if not seconds > 0:
+    if not (seconds > 0 or (least is not None and seconds >= least)) or math.isinf(seconds):
         raise InputError(f"{flag}={text} is no duration; write 50ms, 2s or 1.5min")
     return seconds
 

@@ -8,8 +8,9 @@ that a run that is cut short by the user or a time budget has shown as much as i
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,9 @@ class Grid:
     requests: int | None
     duration_s: float | None
     warmup_requests: int
-    shared_prefix: float = 0.0
-    prompts: str | None = None
     total_prompt_tokens: int | None = None
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of every point."""
 
     def points(self) -> list[Point]:
         """Every cell, input lengths outermost, in the order given."""
@@ -47,8 +48,7 @@ class Grid:
             requests=requests,
             duration_s=self.duration_s,
             warmup_requests=self.warmup_requests,
-            shared_prefix=self.shared_prefix,
-            prompts=self.prompts,
+            **self.rest,
         )
 
 

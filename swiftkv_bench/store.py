@@ -322,6 +322,7 @@ def _pack(table: RequestTable) -> bytes:
     # Differences of whole microseconds compress to about two bytes a chunk.
     stamps = np.rint(table.chunk_s * _MICROSECONDS).astype(np.int64)
     arrays = {name: getattr(table, name) for name in _COLUMNS}
+    arrays |= {name: found for name in _LATER if (found := getattr(table, name)) is not None}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -335,7 +336,7 @@ def _pack(table: RequestTable) -> bytes:
 
 def _unpack(packed: bytes) -> RequestTable:
     with np.load(io.BytesIO(packed), allow_pickle=False) as file:
-        columns = {name: file[name] for name in _COLUMNS}
+        columns = {name: file[name] for name in (*_COLUMNS, *(name for name in _LATER if name in file))}
         errors = dict(zip(file["error_index"].tolist(), file["error_text"].tolist(), strict=True))
         chunk_s = np.cumsum(file["chunk_us_diff"]) / _MICROSECONDS
     return RequestTable(chunk_s=chunk_s, errors=errors, **columns)
@@ -345,3 +346,5 @@ _COLUMNS = (
     "scheduled_s", "sent_s", "end_s", "status", "http_status", "prompt_tokens_asked", "output_tokens_asked",
     "prompt_tokens", "output_tokens", "cached_tokens", "chunk_start", "chunk_tokens",
 )  # fmt: skip
+_LATER = ("turn",)
+"""Columns that records of older versions do not have."""

@@ -3,12 +3,13 @@
 import os
 from dataclasses import dataclass
 
-from swiftkv_bench.engines.models import vocabulary
+from swiftkv_bench.engines.models import tokenizer_file, vocabulary
 from swiftkv_bench.engines.resolve import EngineConfig
 from swiftkv_bench.errors import EngineError
 from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
 from swiftkv_bench.load.self_test import self_test, sentence
 from swiftkv_bench.load.target import Target
+from swiftkv_bench.load.texts import load_texts
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.engine import EngineInfo
 from swiftkv_bench.schema.perf import STATUS, PerfPlan, RequestTable, SelfTest, Trial, TrialRecord, TrialStatus
@@ -71,7 +72,9 @@ def measure(trial: Trial, engine: Serving, gpus: Gpus | None, observer: Observer
     cards = None if spec.kind == "url" else engine_cards({**os.environ, **spec.env}, spec.args)
     watch = Watch(target, engine.session, gpus, cards)
     try:
-        done = run_trial(trial, target, observer, options=Options(workers=workers), window=watch)
+        as_text = trial.point.form.prompt == "text" or trial.point.prompts is not None
+        texts = load_texts(tokenizer_file(spec.tokenizer)) if as_text else None
+        done = run_trial(trial, target, observer, options=Options(workers=workers, texts=texts), window=watch)
     except TrialInterruptedError as e:
         watch.abandon()
         raise MeasureInterruptedError(_recorded(trial, e.run, watch, "interrupted", "stopped by the user")) from e

@@ -6,7 +6,7 @@ import pytest
 
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.plan import grids_of_suite, points_of
-from swiftkv_bench.request import load_perf_suite
+from swiftkv_bench.points import load_perf_suite
 from swiftkv_bench.store import data_dir
 
 SHIPPED = sorted(path.stem for path in (data_dir("suites") / "perf").glob("*.yaml"))

@@ -6,10 +6,10 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swiftkv_bench.plan import Grid, arrivals_at, grids_of_suite, of_lengths, plan_perf, points_of
-from swiftkv_bench.request import load_perf_suite
+from swiftkv_bench.plan import Grid, arrivals_at, grids_of_suite, of_lengths, plan_perf, points_of, trial_of
+from swiftkv_bench.points import load_perf_suite
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import Length, Point
+from swiftkv_bench.schema.perf import Arrivals, Length, Point
 
 ARMS: tuple[Arm, ...] = ("baseline", "swiftkv")
 
@@ -103,3 +103,15 @@ def test_input_lengths_of_a_suite_keep_their_own_rates() -> None:
     figure6 = grids_of_suite(load_perf_suite("figure6"))
     points = points_of(of_lengths(figure6, [Length(mean=8000)]))
     assert [(p.input_len.mean, p.arrivals.rate) for p in points] == [(8000, 1.0), (8000, 2.0), (8000, 2.75)]
+
+
+def test_points_of_earlier_versions_keep_their_ids_and_seeds() -> None:
+    # Printed by the program before points had turns, forms and files of their own.
+    fixed = Point(input_len=Length(mean=2000), output_len=Length(mean=256), arrivals=arrivals_at(0.5), requests=60)
+    closed = Arrivals(process="closed-loop", concurrency=4)
+    shared = Point(
+        input_len=Length(distribution="lognormal", mean=50, sigma=0.5), output_len=Length(mean=6), arrivals=closed,
+        requests=9, warmup_requests=1, shared_prefix=0.5,
+    )  # fmt: skip
+    found = [(point.point_id, trial_of(point, "baseline", 1, 7).seed) for point in (fixed, shared)]
+    assert found == [("in2000-out256-poisson0.5-94e841", 2662044317), ("in50-out6-closed-loop4-763e98", 3662777022)]

@@ -12,7 +12,7 @@ from swiftkv_bench.checks import Finding, check_samples, check_self_test, check_
 from swiftkv_bench.metrics import Objective
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
-from swiftkv_bench.schema.perf import UNPACED, PerfPlan, Point, RequestTable, TrialRecord
+from swiftkv_bench.schema.perf import PROCESSES, UNPACED, PerfPlan, Point, RequestTable, TrialRecord
 from swiftkv_bench.stats.grids import grid_log_ratio
 from swiftkv_bench.stats.trials import paired_log_ratio
 
@@ -136,7 +136,7 @@ def _gain(key: str, reference: Cell, candidate: Cell) -> Gain | None:
 
 def _point_findings(point: Point, arms: Mapping[Arm, PointArm]) -> list[Finding]:
     found: list[Finding | None] = [check_samples(min(a.ok for a in arms.values()), point.point_id)]
-    random = point.arrivals.process in ("poisson", "gamma")
+    random = PROCESSES[point.arrivals.process].random
     # Below capacity the throughput of random arrivals is what they happened to bring.
     keys = ("ttft_mean_s",) if random else ("ttft_mean_s", "output_throughput")
     for arm, measured in arms.items():

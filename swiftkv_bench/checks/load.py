@@ -9,7 +9,7 @@ import numpy as np
 from swiftkv_bench.checks.finding import Finding, sentence
 from swiftkv_bench.metrics import ServerMetrics, TrialMetrics, in_flight, requests_needed
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import STATUS, UNPACED, ClientTelemetry, RequestTable, SelfTest, TrialRecord
+from swiftkv_bench.schema.perf import PROCESSES, STATUS, UNPACED, ClientTelemetry, RequestTable, SelfTest, TrialRecord
 from swiftkv_bench.stats.series import gamma_gaps_fit, growth
 from swiftkv_bench.units import count, duration, percent
 
@@ -155,7 +155,7 @@ def _unsent(record: TrialRecord, table: RequestTable) -> Finding | None:
 
 def _arrivals(record: TrialRecord, table: RequestTable) -> Finding | None:
     arrivals = record.trial.point.arrivals
-    if arrivals.process not in ("poisson", "gamma") or arrivals.rate is None:
+    if not PROCESSES[arrivals.process].random or arrivals.rate is None or arrivals.cap is not None:
         return None
     sent = table.sent_s[~np.isnan(table.sent_s)]
     shape = arrivals.burstiness if arrivals.process == "gamma" else 1.0

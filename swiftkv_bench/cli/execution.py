@@ -1,11 +1,13 @@
 """From flags to a finished run: builds the request, finds or makes the run folder, executes, shows."""
 
+import dataclasses
 import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from swiftkv_bench import __version__, provenance, redaction, request, runner
+from swiftkv_bench import __version__, points, provenance, redaction, request, runner
 from swiftkv_bench.accuracy.run import prepare_accuracy
 from swiftkv_bench.cli.options import AccuracyFlags, EngineFlags, LoadFlags, RunFlags
 from swiftkv_bench.cli.output import show, show_plan
@@ -13,9 +15,10 @@ from swiftkv_bench.cli.progress import observer as make_observer
 from swiftkv_bench.engines.memory import hardware_here
 from swiftkv_bench.engines.start_checks import check_start
 from swiftkv_bench.errors import EngineError
-from swiftkv_bench.notation import parse_duration, parse_objective, parse_share
+from swiftkv_bench.notation import parse_duration, parse_objective
 from swiftkv_bench.observer import Observer
-from swiftkv_bench.request import AccuracyRequest, LoadRequest, RunRequest
+from swiftkv_bench.points import LoadRequest
+from swiftkv_bench.request import AccuracyRequest, RunRequest
 from swiftkv_bench.resume import claimed, run_id
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.manifest import Manifest, RunPlan
@@ -97,7 +100,7 @@ def build_request(
         if load.slo is not None:
             parse_objective(load.slo)
         under_load = [config for config in configs if config.spec.arm != "swiftkv-full"]
-        trials = request.perf_plan(_load(load), profile, under_load, seed=run.seed, together=together)
+        trials = points.perf_plan(_load(load), profile, under_load, seed=run.seed, together=together)
     if accuracy is not None:
         asked = AccuracyRequest(
             tuple(accuracy.suite or ()), accuracy.limit, accuracy.repeat_baseline, accuracy.stop_when_decided
@@ -142,29 +145,11 @@ def new_manifest(wanted: RunRequest) -> Manifest:
 
 
 def _load(flags: LoadFlags) -> LoadRequest:
-    return LoadRequest(
-        suite=flags.suite,
-        input_len=tuple(flags.input_len or ()),
-        output_len=flags.output_len,
-        rate=tuple(flags.rate or ()),
-        concurrency=tuple(flags.concurrency or ()),
-        arrivals=flags.arrivals,
-        burstiness=flags.burstiness,
-        trace=flags.trace,
-        requests=flags.requests,
-        duration_s=flags.duration,
-        repeats=flags.repeats,
-        warmup_requests=flags.warmup,
-        shared_prefix=flags.shared_prefix,
-        prompts=flags.prompts,
-        workers=flags.workers,
-        stop_within=_share(flags.stop_when_ratio_within),
-        slo=flags.slo,
-    )
-
-
-def _share(text: str | None) -> float | None:
-    return None if text is None else parse_share(text, "--stop-when-ratio-within")
+    """Each field of the request is the flag of the same name."""
+    asked = {field.name: getattr(flags, field.name) for field in dataclasses.fields(LoadRequest)}
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    frozen: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return LoadRequest(**frozen)
 
 
 def _command(run: RunFlags, path: Path) -> str:

@@ -163,19 +163,49 @@ class LoadFlags:
         list[str] | None, typer.Option(help="Request rate, 1/s; inf: all at once; auto: find them. Repeatable.")
     ] = None
     concurrency: Annotated[
-        list[int] | None, typer.Option(min=1, help="Closed loop with this many requests in flight; repeatable.")
+        list[int] | None,
+        typer.Option(min=1, help="Closed loop with so many requests in flight; with --rate: at most so many."),
     ] = None
-    arrivals: Annotated[str, typer.Option(help="Arrival process: poisson, constant or gamma.")] = "poisson"
-    burstiness: Annotated[float, typer.Option(help="Shape of gamma arrivals; 1 is Poisson.")] = 1.0
+    arrivals: Annotated[
+        str | None, typer.Option(help="Arrival process: poisson, constant or gamma. Default: poisson.")
+    ] = None
+    burstiness: Annotated[float | None, typer.Option(help="Shape of gamma arrivals; 1 is Poisson.")] = None
+    ramp_up: Annotated[
+        str | None, typer.Option(help="The rate grows from 0 for so long before the window, e.g. 30s.")
+    ] = None
     trace: Annotated[
-        Path | None, typer.Option(help="Replay a JSONL trace: timestamp, input_length, output_length.")
+        Path | None, typer.Option(help="Replay a trace: Mooncake JSONL, Azure LLM inference or BurstGPT CSV.")
     ] = None
+    speedup: Annotated[float | None, typer.Option(help="Play the trace so many times faster.")] = None
     requests: Annotated[int | None, typer.Option(min=1, help="Requests a point.")] = None
     duration: Annotated[float | None, typer.Option(help="Seconds of arrivals a point, instead of --requests.")] = None
     repeats: Annotated[int | None, typer.Option(min=1, help="Interleaved trials of each arm at each point.")] = None
-    warmup: Annotated[int, typer.Option(min=0, help="Requests before each window, not counted.")] = 1
-    shared_prefix: Annotated[float, typer.Option(help="Share of each prompt equal to all others, 0 to 1.")] = 0.0
-    prompts: Annotated[Path | None, typer.Option(help="JSONL of prompts instead of random token ids.")] = None
+    warmup: Annotated[
+        int | None, typer.Option(min=0, help="Requests before each window, not counted. Default: 1, or the suite's.")
+    ] = None
+    shared_prefix: Annotated[
+        float | None, typer.Option(help="Share of each prompt equal to the others of its group, 0 to 1.")
+    ] = None
+    prefix_groups: Annotated[
+        int | None, typer.Option(min=1, help="Groups of prompts that share a prefix. Default: 1.")
+    ] = None
+    turns: Annotated[
+        int | None, typer.Option(help="Conversations of so many turns, each adding --input-len and --output-len.")
+    ] = None
+    think_time: Annotated[str | None, typer.Option(help="From an answer to the next turn, e.g. 2s.")] = None
+    prompts: Annotated[Path | None, typer.Option(help="Prompts of a file: JSONL with `prompt`, or ShareGPT JSON.")] = (
+        None
+    )
+    prompt_as: Annotated[
+        str | None, typer.Option(help="Send prompts as ids or as text. Default: text of --prompts and chats, else ids.")
+    ] = None
+    endpoint: Annotated[str, typer.Option(help="completions, or chat: with the model's chat template.")] = "completions"
+    ignore_eos: Annotated[
+        bool, typer.Option("--ignore-eos/--no-ignore-eos", help="Ask for the whole output length, or let answers end.")
+    ] = True
+    extra_body: Annotated[
+        str | None, typer.Option(help="JSON object: further fields of every request; null takes one out.")
+    ] = None
     workers: Annotated[int, typer.Option(min=1, help="Client processes, each with a slice of the schedule.")] = 1
     self_test: Annotated[
         bool,

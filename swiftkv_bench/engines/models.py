@@ -68,11 +68,7 @@ def vocabulary(tokenizer: str, size: int | None = None) -> tuple[tuple[int, int]
     Raises:
         InputError: there is no readable tokenizer.json.
     """
-    path = Path(tokenizer) / "tokenizer.json"
-    if not path.is_file():
-        if Path(tokenizer).is_dir() or tokenizer.startswith((".", "/", "~")):
-            raise InputError(f"there is no {path}; name a folder that holds a tokenizer.json with --tokenizer")
-        path = _hub_file(tokenizer, "tokenizer.json")
+    path = tokenizer_file(tokenizer)
     try:
         content = json.loads(path.read_bytes())
         entries = content["model"]["vocab"]
@@ -87,6 +83,20 @@ def vocabulary(tokenizer: str, size: int | None = None) -> tuple[tuple[int, int]
     lows = kept[np.concatenate(([0], breaks + 1))]
     highs = kept[np.concatenate((breaks, [len(kept) - 1]))] + 1
     return tuple(zip(lows.tolist(), highs.tolist(), strict=True))
+
+
+def tokenizer_file(tokenizer: str) -> Path:
+    """The tokenizer.json of a folder or a hub id.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(tokenizer).expanduser() / "tokenizer.json"
+    if path.is_file():
+        return path
+    if Path(tokenizer).is_dir() or tokenizer.startswith((".", "/", "~")):
+        raise InputError(f"there is no {path}; name a folder that holds a tokenizer.json with --tokenizer")
+    return _hub_file(tokenizer, "tokenizer.json")
 
 
 def _hub_file(repository: str, name: str) -> Path:

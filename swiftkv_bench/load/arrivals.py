@@ -1,36 +1,21 @@
 """When requests are sent: seeded absolute schedules.
 
-Owns the arrival processes and the trace format. Sending at these times is the pacer's part, judging what
-was sent is `swiftkv_bench.checks`'.
+The processes themselves are `schema.traffic.PROCESSES`. Sending at these times is the pacer's part, judging what was
+sent is `swiftkv_bench.checks`'.
 """
 
-import json
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.schema.perf import Arrivals, Float, Int
+from swiftkv_bench.load.traces import read_trace
+from swiftkv_bench.schema.requests import Float
+from swiftkv_bench.schema.traffic import PROCESSES, Arrivals
 
 _BLOCK = 4096
-_LONGEST = 1_000_000_000
-_MS_PER_S = 1e3
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A recorded sequence of requests, in order of time."""
-
-    at_s: Float
-    """shape (n,): arrival times, 0 at the first."""
-    input_tokens: Int
-    """shape (n,): prompt lengths."""
-    output_tokens: Int
-    """shape (n,): output lengths."""
 
 
 def schedule(arrivals: Arrivals, size: int | float, rng: np.random.Generator) -> Float:
@@ -49,8 +34,8 @@ def schedule(arrivals: Arrivals, size: int | float, rng: np.random.Generator) ->
         InputError: a trace cannot be read, or a window in seconds is asked of arrivals that have no times.
     """
     if arrivals.process == "trace":
-        return cut(read_trace(_trace_path(arrivals)).at_s, size)
-    if arrivals.process in ("all-at-once", "closed-loop"):
+        return cut(read_trace(_trace_path(arrivals)).at_s / arrivals.speedup, size)
+    if not PROCESSES[arrivals.process].paced:
         if isinstance(size, float):
             raise InputError(
                 f"{arrivals.process} arrivals have no schedule to cut at {size:g} s; give a number of requests"
@@ -66,13 +51,25 @@ def schedule(arrivals: Arrivals, size: int | float, rng: np.random.Generator) ->
 
 def gaps(arrivals: Arrivals, n: int, rng: np.random.Generator) -> Float:
     """`n` independent times between arrivals, seconds, of a process that has a rate; shape (n,)."""
-    mean_s = 1.0 / _rate(arrivals)
-    if arrivals.process == "constant":
-        return np.full(n, mean_s)
-    shape = 1.0 if arrivals.process == "poisson" else arrivals.burstiness
-    if shape == 1.0:
-        return rng.exponential(mean_s, n)
-    return rng.gamma(shape, mean_s / shape, n)
+    draw = PROCESSES[arrivals.process].gaps
+    if draw is None or arrivals.rate is None:
+        raise InputError(f"{arrivals.process} arrivals have no rate; give --rate")
+    return draw(1.0 / arrivals.rate, arrivals.burstiness, n, rng)
+
+
+def ramp(arrivals: Arrivals, rng: np.random.Generator) -> Float:
+    """Due times before the window while the rate grows evenly from 0 to the whole; below 0, ascending.
+
+    The process in operational time: t s after the start of a ramp of R s, rate t^2 / (2 R) requests are due.
+    """
+    length_s, rate = arrivals.ramp_up_s, arrivals.rate
+    if not length_s or rate is None:
+        return np.empty(0)
+    wanted, due = rate * length_s / 2, np.empty(0)
+    while not len(due) or due[-1] < wanted:
+        more = np.cumsum(gaps(arrivals, _BLOCK, rng)) * rate
+        due = np.concatenate([due, more + (due[-1] if len(due) else 0.0)])
+    return np.asarray(np.sqrt(2 * length_s * due[due < wanted] / rate) - length_s, dtype=np.float64)
 
 
 def continuation(arrivals: Arrivals, start_s: float, rng: np.random.Generator) -> Iterator[float]:
@@ -82,43 +79,6 @@ def continuation(arrivals: Arrivals, start_s: float, rng: np.random.Generator) -
         for gap_s in gaps(arrivals, _BLOCK, rng).tolist():
             yield due_s
             due_s += gap_s
-
-
-def read_trace(path: Path) -> Trace:
-    """A trace: JSON lines with `timestamp` (milliseconds), `input_length` and `output_length` (tokens).
-
-    The format is that of the Mooncake traces (https://github.com/kvcache-ai/Mooncake); further keys are ignored.
-
-    Raises:
-        InputError: the file cannot be read, or a line lacks a key, has a value out of range or goes back in time.
-    """
-    rows: list[tuple[float, int, int]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError(f"cannot read the trace {path}: {e}; give a JSONL file") from e
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            rows.append(_trace_row(line, f"{path}:{number}"))
-            if len(rows) > 1 and rows[-1][0] < rows[-2][0]:
-                raise InputError(f"{path}:{number} goes back in time (timestamp {rows[-1][0]:g}); sort the trace")
-    if not rows:
-        raise InputError(f"the trace {path} has no requests; give a JSONL file with one a line")
-    stamps_ms, inputs, outputs = (np.array(column) for column in zip(*rows, strict=True))
-    return Trace((stamps_ms - stamps_ms[0]) / _MS_PER_S, inputs.astype(np.int64), outputs.astype(np.int64))
-
-
-def _trace_row(line: str, where: str) -> tuple[float, int, int]:
-    try:
-        row = json.loads(line)
-        stamp, inputs, outputs = float(row["timestamp"]), int(row["input_length"]), int(row["output_length"])
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as e:
-        raise InputError(f"{where} is no request ({e!r}); it needs timestamp, input_length and output_length") from e
-    if not math.isfinite(stamp) or not (1 <= inputs <= _LONGEST and 1 <= outputs <= _LONGEST):
-        raise InputError(
-            f"{where} has a length that no model takes, or a time that is no number; mend or delete the line"
-        )
-    return stamp, inputs, outputs
 
 
 def _starts(gaps_s: Float) -> Float:
@@ -137,12 +97,6 @@ def cut(times_s: Float, size: int | float) -> Float:
     if size > len(times_s):
         raise InputError(f"the trace has {len(times_s)} requests, {size} are asked for; lower --requests")
     return times_s[:size]
-
-
-def _rate(arrivals: Arrivals) -> float:
-    if arrivals.rate is None:
-        raise InputError(f"{arrivals.process} arrivals need a rate; give --rate")
-    return arrivals.rate
 
 
 def _trace_path(arrivals: Arrivals) -> Path:

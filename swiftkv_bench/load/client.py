@@ -2,12 +2,16 @@
 
 One event loop, no task per request: the pacer calls `_send_due`, connections call `_finished`. Latencies are not
 computed here; `swiftkv_bench.metrics` does it from the record.
+
+Requests are numbered conversation by conversation: those of the ramp before the window are below 0, the measured ones
+from 0 on, those that keep the load on behind them.
 """
 
 import asyncio
 import gc
 import re
 from array import array
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +31,7 @@ _RESERVE_S = 0.1
 """Connections kept in reserve: arrivals in so many seconds."""
 _RESERVE_MOST = 64
 _CONNECT_AT_ONCE = 64
+_BROKEN_OFF = "an earlier turn of its conversation failed"
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,21 @@ class Client:
         self._active: dict[Connection, Exchange] = {}
         self._waiting: dict[int, float] = {}
         self._next = 0
+        """Conversations begun, those of the ramp among them."""
+        self._begun = 0
+        """Measured requests that were due."""
+        self._in_flight = 0
+        self._held: deque[tuple[int, float]] = deque()
+        """Requests that are due and wait for their place under the cap."""
+        self._thinking: dict[int, asyncio.TimerHandle] = {}
+        """Next turns whose time has not come, by number."""
         self._open = True
         self._is_drained = False
         self._pacer = Pacer(loop, self._send_due)
         self._route = job.target.route
         self._pool = Pool(loop, self._route, job.target.access.context() if self._route.tls else None, self._connect)
-        self._due = np.concatenate([[] if job.due_s is None else job.due_s, job.tail_s])
+        self._ramp = len(job.ramp_s)
+        self._due = np.concatenate([job.ramp_s, [] if job.due_s is None else job.due_s, job.tail_s])
         self._due_list = array("d")
         self._until_s = NEVER
         self._reserve = 0
@@ -67,8 +81,7 @@ class Client:
     @property
     def progress(self) -> Progress:
         """Measured requests so far."""
-        sent = min(self._next, self._measured)
-        return Progress(sent, len(self._rows), self._rows.failed, sent - len(self._rows))
+        return Progress(self._begun, len(self._rows), self._rows.failed, self._begun - len(self._rows))
 
     @property
     def exchanges(self) -> tuple[Exchange, ...]:
@@ -76,8 +89,13 @@ class Client:
         return tuple(self._active.values())
 
     @property
+    def _wanted(self) -> int:
+        """Measured conversations."""
+        return self._measured // self._job.turns
+
+    @property
     def _measured(self) -> int:
-        return self._next if self._job.duration_s is not None else len(self._requests)
+        return self._next * self._job.turns if self._job.duration_s is not None else len(self._requests)
 
     async def prepare(self) -> None:
         """Opens connections, and keeps the garbage collector away until `result`.
@@ -103,7 +121,9 @@ class Client:
         self._reserve = 0 if typical_s == 0 else min(_RESERVE_MOST, 2 + int(_RESERVE_S / typical_s))
         if self._job.duration_s is not None:
             self._until_s = t0_s + self._job.duration_s
-        self._cpu0, self._delay0 = process_time(), run_queue_delay_s()
+        self._mark()
+        if self._ramp:
+            self._loop.call_later(max(0.0, t0_s - perf_counter()), self._mark)
         self._loop.call_later(self._sweep_s, self._sweep)
         if self._job.due_s is None:
             self._pacer.arm(t0_s)
@@ -111,6 +131,10 @@ class Client:
             self._pacer.arm(self._due_list[0])
         else:
             self._loop.call_soon(self._check_drained)
+
+    def _mark(self) -> None:
+        """What the process has spent before the window."""
+        self._cpu0, self._delay0 = process_time(), run_queue_delay_s()
 
     def stop(self, error: str) -> None:
         """Ends all load; measured requests that have not ended become `cancelled` for the reason given."""
@@ -121,11 +145,15 @@ class Client:
             connection.abort()
             self._record(exchange, ("cancelled", error), now, closed=True)
         self._active.clear()
-        for index, scheduled_s in list(self._waiting.items()):
-            self._record(Exchange(index, scheduled_s), ("cancelled", error), now, closed=True)
+        due = [*self._waiting.items(), *self._held]
+        due += [(index, now) for index in self._thinking]
+        for handle in self._thinking.values():
+            handle.cancel()
         if self._job.due_s is not None:
-            for index in range(self._next, self._measured):
-                self._record(Exchange(index, self._due_list[index]), ("cancelled", error), now, closed=True)
+            first = self._next - self._ramp
+            due += [(i * self._job.turns, self._due_list[i + self._ramp]) for i in range(max(0, first), self._wanted)]
+        for index, scheduled_s in due:
+            self._record(Exchange(index, scheduled_s), ("cancelled", error), now, closed=True)
         self._pool.close()
         self._pacer.close()
 
@@ -142,12 +170,13 @@ class Client:
         return Slice(
             prompt_tokens_asked=np.array([request.prompt_tokens for request in sent], dtype=np.int64),
             output_tokens_asked=np.array([request.output_tokens for request in sent], dtype=np.int64),
+            turn=np.arange(len(sent), dtype=np.int64) % self._job.turns,
             cpu_s=cpu_s,
             run_queue_delay_s=waited,
             max_rss_bytes=max_rss_bytes(),
             loop=loop_name,
             pacer=self._pacer.kind,
-            tail_requests=max(0, self._next - self._measured),
+            tail_requests=max(0, self._next - self._ramp - self._wanted) * self._job.turns,
             **columns,
         )
 
@@ -165,19 +194,36 @@ class Client:
         due, i = self._due_list, self._next
         while i < len(due) and due[i] <= now_s:
             self._next = i + 1
-            self._send(i, due[i])
+            self._send((i - self._ramp) * self._job.turns, due[i])
             i += 1
             now_s = perf_counter()
         self._pacer.arm(due[i] if i < len(due) else NEVER)
 
     def _send_closed_loop(self) -> None:
-        now, index = perf_counter(), self._next
+        now, index = perf_counter(), self._next * self._job.turns
         over = now >= self._until_s if self._job.duration_s is not None else index >= len(self._requests)
         if not over and self._open:
             self._next += 1
             self._send(index, now)
 
     def _send(self, index: int, scheduled_s: float) -> None:
+        self._begun += 0 <= index < self._measured
+        if self._job.most_in_flight is not None and (self._held or self._in_flight >= self._job.most_in_flight):
+            self._held.append((index, scheduled_s))
+        else:
+            self._send_now(index, scheduled_s)
+
+    def _send_held(self) -> None:
+        while self._held and self._open and self._in_flight < (self._job.most_in_flight or 0):
+            self._send_now(*self._held.popleft())
+
+    def _send_turn(self, index: int) -> None:
+        del self._thinking[index]
+        if self._open:
+            self._send(index, perf_counter())
+
+    def _send_now(self, index: int, scheduled_s: float) -> None:
+        self._in_flight += 1
         connection = self._pool.take(perf_counter())
         if connection is None:
             self._waiting[index] = scheduled_s
@@ -195,7 +241,7 @@ class Client:
             reason = f"no connection to {self._route.authority}: {self._pool.last_error}"
             exchange = Exchange(index, scheduled_s)
             self._record(exchange, ("connect-error", reason), perf_counter(), closed=True)
-            self._after(index)
+            self._after(index, ok=False)
         else:
             self._send_on(connection, index, scheduled_s)
 
@@ -204,7 +250,7 @@ class Client:
         exchange = Exchange(index, scheduled_s)
         self._active[connection] = exchange
         connection.send(exchange, base.rotated(index // len(self._requests)).data)
-        if self._job.due_s is None:
+        if self._job.due_s is None or index % self._job.turns:
             exchange.scheduled_s = exchange.sent_s
 
     def _finished(
@@ -214,21 +260,36 @@ class Client:
         end_s = exchange.last_s if status is None else perf_counter()
         ended_as = None if status is None else (status, error or "")
         self._pool.give(connection)
-        self._record(exchange, ended_as, end_s, closed=connection.closed)
-        self._after(exchange.index)
+        ok = self._record(exchange, ended_as, end_s, closed=connection.closed)
+        self._after(exchange.index, ok=ok)
 
-    def _after(self, index: int) -> None:
-        if self._job.due_s is None:
-            # From the loop, so that a server that refuses at once does not recurse.
+    def _after(self, index: int, *, ok: bool) -> None:
+        # From the loop, so that a server that refuses at once does not recurse.
+        self._in_flight -= 1
+        if self._held:
+            self._loop.call_soon(self._send_held)
+        if ok and (index + 1) % self._job.turns:
+            self._thinking[index + 1] = self._loop.call_later(self._job.think_s, self._send_turn, index + 1)
+        elif self._job.due_s is None:
             self._loop.call_soon(self._send_closed_loop)
         if index < self._measured:
             self._loop.call_soon(self._check_drained)
 
-    def _record(self, exchange: Exchange, ended_as: EndedAs, end_s: float, *, closed: bool) -> None:
-        if exchange.index >= self._measured:
-            return
+    def _record(self, exchange: Exchange, ended_as: EndedAs, end_s: float, *, closed: bool) -> bool:
+        """Keeps a measured request; whether it is known to be good so far. A failed one ends its conversation."""
+        index = exchange.index
+        if not 0 <= index < self._measured:
+            return ended_as is None
         times_s = (exchange.scheduled_s, exchange.sent_s, end_s)
-        self._rows.add(exchange.index, times_s, exchange.reply(closed=closed), ended_as, _INLINE_SHAPES)
+        ok = self._rows.add(index, times_s, exchange.reply(closed=closed), ended_as, _INLINE_SHAPES)
+        turns = self._job.turns
+        if not ok and (index + 1) % turns:
+            stopped = ended_as is not None and ended_as[0] == "cancelled"
+            self._begun += 1
+            self._record(
+                Exchange(index + 1, end_s), ended_as if stopped else ("cancelled", _BROKEN_OFF), end_s, closed=True
+            )
+        return ok
 
     def _check_drained(self) -> None:
         if self._is_drained or not self._open or (self._job.due_s is None and self._active):
@@ -248,7 +309,7 @@ class Client:
                 connection.abort()
                 reason = f"nothing arrived for {self._job.idle_timeout_s:g} s"
                 self._record(exchange, ("stalled", reason), now, closed=True)
-                self._after(exchange.index)
+                self._after(exchange.index, ok=False)
         self._check_drained()
         self._loop.call_later(self._sweep_s, self._sweep)
 

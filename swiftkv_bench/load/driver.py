@@ -4,7 +4,9 @@ Owns processes and the course of a trial: warm-up, window, load kept on until th
 ended. The client itself is `load.client`; where records go and which trial comes next is the runner's part.
 """
 
+import json
 import os
+import secrets
 import select
 import signal
 import subprocess
@@ -12,9 +14,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -25,10 +27,11 @@ from swiftkv_bench.load.client import Progress
 from swiftkv_bench.load.job import Job, Slice, empty_times
 from swiftkv_bench.load.request import encode
 from swiftkv_bench.load.target import Target
+from swiftkv_bench.load.texts import Texts
 from swiftkv_bench.load.worker import PARENTS_SIGNALS, read_message, write_message
-from swiftkv_bench.load.workload import Prompt, Tokenise, Vocabulary
+from swiftkv_bench.load.workload import Conversation, Prompt, Vocabulary
 from swiftkv_bench.observer import Observer
-from swiftkv_bench.schema.perf import ClientTelemetry, Float, Int, Point, RequestTable, Trial
+from swiftkv_bench.schema.perf import PROCESSES, Arrivals, ClientTelemetry, Float, Int, Point, RequestTable, Trial
 
 IDLE_TIMEOUT_S = 600.0
 _LEAD_S = 0.05
@@ -80,15 +83,16 @@ class Options:
     """Client processes; each gets every n-th request."""
     idle_timeout_s: float = IDLE_TIMEOUT_S
     """A request on which nothing moves for so long has stalled."""
-    tokenise: Tokenise | None = None
-    """For text prompts; without it they are sent as text."""
+    texts: Texts | None = None
+    """The tokenizer, for prompts as text; without it those of a file are sent uncounted."""
 
 
 @dataclass(frozen=True)
 class _Load:
-    prompts: list[Prompt]
+    prompts: list[Conversation]
     warmup: list[Prompt]
     due_s: Float | None
+    ramp_s: Float
     tail_s: Float
     window_s: float | None
     """None: known afterwards."""
@@ -107,19 +111,27 @@ def run_trial(
         TrialInterruptedError: Ctrl-C after the window opened.
     """
     load = _load(trial, target, options)
-    jobs = _jobs(trial.point, load, target, options)
+    jobs = _jobs(trial.point, load, _asked(target, trial.point), options)
     with _Workers(options.workers) as workers:
         workers.give(jobs)
         del jobs
         workers.wait("ready", lambda _: None)
-        if window is not None:
+        ramp_s = trial.point.arrivals.ramp_up_s
+        if window is not None and not ramp_s:
             window.opens()
-        started_utc = datetime.now(UTC).isoformat(timespec="milliseconds")
-        start_s = perf_counter() + _LEAD_S
+        started = datetime.now(UTC) + timedelta(seconds=ramp_s)
+        started_utc = started.isoformat(timespec="milliseconds")
+        start_s = perf_counter() + _LEAD_S + ramp_s
         workers.tell("go", start_s)
         interrupted = False
         try:
-            total = None if trial.point.requests is None and load.due_s is None else len(load.prompts)
+            if ramp_s:
+                observer.progress("load", f"{trial.trial_id}: the rate grows for {ramp_s:g} s before the window")
+                sleep(max(0.0, start_s - perf_counter()))
+                if window is not None:
+                    window.opens()
+            measured = sum(map(len, load.prompts))
+            total = None if trial.point.requests is None and load.due_s is None else measured
             workers.wait("drained", lambda progress: _show(observer, trial, progress, total))
             if window is not None:
                 window.closes()
@@ -142,20 +154,45 @@ def _show(observer: Observer, trial: Trial, progress: Progress, total: int | Non
 
 def _load(trial: Trial, target: Target, options: Options) -> _Load:
     point, seed = trial.point, trial.seed
-    times_rng, prompts_rng, warmup_rng, tail_rng = (np.random.default_rng([seed, stream]) for stream in range(4))
+    streams = [np.random.default_rng([seed, stream]) for stream in range(5)]
+    times_rng, prompts_rng, warmup_rng, tail_rng, ramp_rng = streams
     vocabulary = Vocabulary(target.vocabulary)
-    process = point.arrivals.process
     due_s, window_s, n = _due(point, times_rng)
-    prompts = workload.build(point, n, prompts_rng, vocabulary, tokenise=options.tokenise)
-    # Warm-up needs prompts that the measured ones are not, also where these come from a file.
-    random_point = point.model_copy(update={"prompts": None, "shared_prefix": 0.0})
-    warmup = workload.build(random_point, point.warmup_requests, warmup_rng, vocabulary) if target.vocabulary else []
+    prompts = workload.build(point, n, prompts_rng, vocabulary, texts=options.texts)
     tail_s = empty_times()
-    if window_s is not None and process in ("poisson", "constant", "gamma"):
+    if window_s is not None and PROCESSES[point.arrivals.process].gaps is not None:
         horizon_s = window_s + max(_TAIL_LEAST_S, 4 * window_s)
         following = islice(arrivals.continuation(point.arrivals, window_s, tail_rng), _TAIL_MOST)
         tail_s = np.fromiter(_until(following, horizon_s), dtype=np.float64)
-    return _Load(prompts, warmup, due_s, tail_s, window_s)
+    warmup = _warmup(point, warmup_rng, vocabulary, options)
+    return _Load(prompts, warmup, due_s, arrivals.ramp(point.arrivals, ramp_rng), tail_s, window_s)
+
+
+def _warmup(point: Point, rng: np.random.Generator, vocabulary: Vocabulary, options: Options) -> list[Prompt]:
+    """Random prompts, which the measured ones are not, also where these come from a file or share a prefix."""
+    if not vocabulary.ranges or (point.form.prompt == "text" and options.texts is None):
+        return []
+    changes = {
+        "prompts": None, "shared_prefix": 0.0, "turns": None, "arrivals": Arrivals(process="all-at-once"),
+        "output_len": point.output_len.model_copy(update={"distribution": "fixed"}),
+    }  # fmt: skip
+    plain = point.model_copy(update=changes)
+    return [turn for turns in workload.build(plain, point.warmup_requests, rng, vocabulary, texts=options.texts)
+            for turn in turns]  # fmt: skip
+
+
+def _asked(target: Target, point: Point) -> Target:
+    """The target with what the point says of requests, and a salt of its own for this trial where prompts may have been
+    in the server's cache before: from a file, from shared prefixes, or as text, which cannot be rotated."""
+    form = point.form
+    shared = point.from_file or point.shared_prefix > 0 or point.turns is not None or form.prompt == "text"
+    return replace(
+        target,
+        api=form.endpoint,
+        ignore_eos=form.ignore_eos,
+        extra_body={**target.extra_body, **(json.loads(form.extra_body) if form.extra_body else {})},
+        cache_salt=secrets.token_hex(8) if shared else None,
+    )
 
 
 def _until(times_s: "Any", horizon_s: float) -> "Any":
@@ -187,18 +224,23 @@ def _jobs(point: Point, load: _Load, target: Target, options: Options) -> list[J
     concurrency = point.arrivals.concurrency or _WARM_CONNECTIONS
     if point.arrivals.process == "all-at-once":
         concurrency = len(load.prompts)
-    if point.arrivals.process == "closed-loop" and concurrency < workers:
+    cap = point.arrivals.cap
+    if point.arrivals.concurrency is not None and concurrency < workers:
         raise InputError(f"--workers {workers} is above the concurrency of {concurrency}; lower it")
     return [
         Job(
             target=target,
-            requests=[encode(prompt, target) for prompt in load.prompts[worker::workers]],
+            requests=[encode(prompt, target) for turns in load.prompts[worker::workers] for prompt in turns],
             due_s=None if load.due_s is None else load.due_s[worker::workers],
             tail_s=load.tail_s[(worker - len(load.prompts)) % workers :: workers],
             concurrency=len(range(worker, concurrency, workers)),
             duration_s=point.duration_s if load.due_s is None and point.requests is None else None,
             warmup=[encode(prompt, target) for prompt in load.warmup] if worker == 0 else [],
             idle_timeout_s=options.idle_timeout_s,
+            ramp_s=load.ramp_s[worker::workers],
+            most_in_flight=None if cap is None else len(range(worker, cap, workers)),
+            turns=1 if point.turns is None else point.turns.count,
+            think_s=0.0 if point.turns is None else point.turns.think_s,
         )
         for worker in range(workers)
     ]
@@ -229,7 +271,7 @@ def _finish(point: Point, load: _Load, slices: Sequence[Slice], started: tuple[s
 
 _COLUMNS = (
     "scheduled_s", "sent_s", "end_s", "status", "http_status", "prompt_tokens_asked", "output_tokens_asked",
-    "prompt_tokens", "output_tokens", "cached_tokens",
+    "prompt_tokens", "output_tokens", "cached_tokens", "turn",
 )  # fmt: skip
 
 

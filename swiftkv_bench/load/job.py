@@ -1,6 +1,6 @@
 """What one client process is asked to do, and what it gives back. Both travel between processes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,19 +15,28 @@ class Job:
 
     target: Target
     requests: list[Request]
-    """Those that are measured, in order of schedule; a closed loop of given duration goes round them, rotated."""
+    """Those that are measured, conversation by conversation in order of schedule; a closed loop of given duration goes
+    round them, rotated."""
     due_s: Float | None
-    """shape (requests,): when each is due, from the start of the window; None: closed loop."""
+    """shape (conversations,): when each is due, from the start of the window; None: closed loop."""
     tail_s: Float
     """shape (tail,): due times of the load kept on after the window until the last measured request ends."""
     concurrency: int
-    """Closed loop: requests in flight. Else: connections opened beforehand."""
+    """Closed loop: conversations under way. Else: connections opened beforehand."""
     duration_s: float | None
     """Closed loop: requests are started until then; None: until all are sent."""
     warmup: list[Request]
     """Sent and awaited before the window; not measured."""
     idle_timeout_s: float
     """A request on which nothing moves for so long has stalled."""
+    ramp_s: Float = field(default_factory=lambda: np.empty(0))
+    """shape (ramp,): due times before the window, below 0; not measured."""
+    most_in_flight: int | None = None
+    """A request that is due while so many are in flight waits until one ends; None: no such cap."""
+    turns: int = 1
+    """Requests of each conversation: the next is sent when the one before has been answered."""
+    think_s: float = 0.0
+    """From the end of an answer to the next turn."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,8 @@ class Slice:
     chunk_s: Float
     chunk_tokens: SmallInt
     errors: dict[int, str]
+    turn: Int
+    """shape (n,): number of the turn in its conversation, from 0."""
     cpu_s: float
     run_queue_delay_s: float | None
     max_rss_bytes: int | None

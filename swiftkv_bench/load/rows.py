@@ -39,8 +39,9 @@ class Rows:
 
     def add(
         self, index: int, times_s: tuple[float, float, float], reply: Reply, ended_as: EndedAs, max_shapes: int
-    ) -> None:
-        """Takes a request that has ended; a reply that needs more JSON than `max_shapes` events is read later.
+    ) -> bool:
+        """Takes a request that has ended, and tells whether it is good as far as is known; a reply that needs more JSON
+        than `max_shapes` events is read later.
 
         Args:
             index: its number in the schedule.
@@ -57,7 +58,9 @@ class Rows:
             self._unread[place] = reply, ended_as
         else:
             self._fill(place, outcome)
-        self.failed += ended_as is not None or (outcome is not None and outcome.status != "ok")
+        failed = ended_as is not None or (outcome is not None and outcome.status != "ok")
+        self.failed += failed
+        return not failed
 
     def columns(self, t0_s: float) -> dict[str, Any]:
         """Columns of a `Slice`, by the number of the request; times are from `t0_s` on. Call it once."""

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from swiftkv_bench.access import OPEN, Access, Route
 
 Api = Literal["completions", "chat"]
+SALT_HEX = 24
+"""Digits of a cache salt; the last eight are free for the rounds of load beyond the measured requests."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,16 @@ class Target:
     usage_per_chunk: bool = True
     """Ask for running token counts in every chunk (`continuous_usage_stats`), so that tokens per chunk are known."""
     extra_body: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of every request body; they win over the tool's own."""
+    """Further fields of every request body; they win over the tool's own, and None takes a field out."""
+    ignore_eos: bool = True
+    """Ask for the whole output length, end-of-text ignored."""
+    cache_salt: str | None = None
+    """What begins the salt of the server's prefix cache (`SALT_HEX` - 8 digits); None: prompts differ by themselves."""
+
+    @property
+    def salted(self) -> bool:
+        """Requests carry a salt of ours."""
+        return self.cache_salt is not None and "cache_salt" not in self.extra_body
 
     @cached_property
     def route(self) -> Route:

@@ -1,4 +1,4 @@
-"""Load points, trials and what is recorded of them.
+"""Trials, plans and suites of load, and what is recorded of them; load points are `schema.traffic`.
 
 A point is one cell of the grid (input length, arrivals); a trial is one point on one arm, once. The raw
 record of a trial is a `RequestTable`: arrays, one row a request, and the arrival time of every chunk. All
@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from swiftkv_bench.schema.base import Record, content_hash
+from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.requests import STATUS as STATUS
 from swiftkv_bench.schema.requests import Float as Float
@@ -20,65 +20,12 @@ from swiftkv_bench.schema.requests import RequestStatus as RequestStatus
 from swiftkv_bench.schema.requests import RequestTable as RequestTable
 from swiftkv_bench.schema.requests import SmallInt as SmallInt
 from swiftkv_bench.schema.telemetry import Telemetry
-
-UNPACED = ("all-at-once", "closed-loop")
-"""Arrival processes without times of their own: the server sets the pace, so throughput is what they measure."""
-
-
-class Arrivals(Record):
-    """When requests are sent."""
-
-    process: Literal["poisson", "constant", "gamma", "trace", "all-at-once", "closed-loop"] = Field(
-        description="arrival process"
-    )
-    rate: float | None = Field(None, description="requests per second asked for", gt=0)
-    burstiness: float = Field(1.0, description="gamma shape; 1 is poisson, below 1 burstier", gt=0)
-    concurrency: int | None = Field(None, description="closed loop: requests in flight", gt=0)
-    trace: str | None = Field(None, description="trace replay: JSONL file")
-
-    @model_validator(mode="after")
-    def _complete(self) -> "Arrivals":
-        needed = {
-            "poisson": "rate", "constant": "rate", "gamma": "rate", "trace": "trace",
-            "closed-loop": "concurrency",
-        }.get(self.process)  # fmt: skip
-        if needed is not None and getattr(self, needed) is None:
-            raise ValueError(f"{self.process} arrivals need {needed}")
-        return self
-
-
-class Length(Record):
-    """A length in tokens: fixed, or drawn per request."""
-
-    distribution: Literal["fixed", "uniform", "lognormal"] = Field("fixed", description="family")
-    mean: float = Field(description="mean, tokens; the value itself when fixed", gt=0)
-    sigma: float = Field(0.0, description="lognormal: standard deviation of the logarithm", ge=0)
-    low: int = Field(1, description="smallest value, tokens; uniform: lower end", gt=0)
-    high: int | None = Field(None, description="largest value, tokens; uniform: upper end")
-
-
-class Point(Record):
-    """One cell of the grid: what is sent and when, the same for every arm."""
-
-    input_len: Length = Field(description="prompt length, tokens")
-    output_len: Length = Field(description="tokens asked of the engine, end-of-text ignored")
-    arrivals: Arrivals = Field(description="when requests are sent")
-    requests: int | None = Field(None, description="measured requests", gt=0)
-    duration_s: float | None = Field(None, description="length of the arrival window instead", gt=0)
-    warmup_requests: int = Field(0, description="requests sent and awaited before the window", ge=0)
-    shared_prefix: float = Field(
-        0.0, description="share of each prompt equal to that of all others in the trial", ge=0, lt=1
-    )
-    prompts: str | None = Field(None, description="JSONL of prompts used instead of random token ids")
-
-    @property
-    def point_id(self) -> str:
-        """Readable and unique: `in2000-out256-poisson0.5-1a2b3c`."""
-        a = self.arrivals
-        load = f"{a.process}{'' if a.rate is None else f'{a.rate:g}'}"
-        if a.concurrency is not None:
-            load += str(a.concurrency)
-        return f"in{self.input_len.mean:g}-out{self.output_len.mean:g}-{load}-{content_hash(self)[:6]}"
+from swiftkv_bench.schema.traffic import PROCESSES as PROCESSES
+from swiftkv_bench.schema.traffic import UNPACED as UNPACED
+from swiftkv_bench.schema.traffic import Arrivals as Arrivals
+from swiftkv_bench.schema.traffic import Length as Length
+from swiftkv_bench.schema.traffic import Point as Point
+from swiftkv_bench.schema.traffic import RateProcess
 
 
 class Trial(Record):
@@ -164,7 +111,7 @@ class AutoRates(Record):
 
     points: tuple[Point, ...] = Field(description="all at once, one an input length: first batch of the search")
     requests: int = Field(description="measured requests of a point at a rate", gt=0)
-    process: Literal["poisson", "constant", "gamma"] = Field("poisson", description="arrival process at a rate")
+    process: RateProcess = Field("poisson", description="arrival process at a rate")
     burstiness: float = Field(1.0, description="gamma shape", gt=0)
     shares: tuple[float, ...] = Field((0.2, 0.4, 0.6, 0.8), description="rates, as shares of the capacity")
     objective: str | None = Field(None, description="latency targets whose highest rate is searched; None: none is")
@@ -206,7 +153,7 @@ class SuiteGrid(Record):
 
     input_len: tuple[Annotated[int, Field(gt=0)], ...] = Field(description="input lengths, tokens", min_length=1)
     output_len: int = Field(256, description="output length, tokens", gt=0)
-    process: Literal["poisson", "constant", "gamma"] = Field("poisson", description="arrival process")
+    process: RateProcess = Field("poisson", description="arrival process")
     rate: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         description="request rates, 1/s; `.inf` sends all at once", min_length=1
     )

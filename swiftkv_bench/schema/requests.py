@@ -64,6 +64,8 @@ class RequestTable:
     """shape (m,): tokens in the chunk where the server tells (running usage, token ids or logprobs), else -1."""
     errors: dict[int, str]
     """request index -> one sentence, for every request whose status is not `ok`."""
+    turn: Int | None = None
+    """shape (n,): number of the turn in its conversation, from 0; None in records of versions without turns."""
 
     def __len__(self) -> int:
         return len(self.scheduled_s)

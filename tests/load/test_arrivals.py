@@ -1,6 +1,7 @@
 """Schedules: their distributions, their seeds, and traces."""
 
 import json
+import math
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.load.arrivals import continuation, gaps, read_trace, schedule
+from swiftkv_bench.load.arrivals import continuation, gaps, ramp, schedule
 from swiftkv_bench.schema.perf import Arrivals
 
 POISSON = Arrivals(process="poisson", rate=50.0)
@@ -88,51 +89,39 @@ def test_what_has_no_times_is_due_at_once_and_has_no_window(process: str) -> Non
         schedule(arrivals, 5.0, rng())
 
 
-def write(path: Path, *lines: object) -> Path:
-    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
-    return path
-
-
-def row(stamp_ms: float, inputs: int = 10, outputs: int = 3) -> dict[str, object]:
-    return {"timestamp": stamp_ms, "input_length": inputs, "output_length": outputs, "hash_ids": [1, 2]}
+def write_trace(path: Path, *stamps_ms: float) -> Arrivals:
+    """A trace with a request at each of these times."""
+    rows = [{"timestamp": at, "input_length": 9, "output_length": 3} for at in stamps_ms]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Arrivals(process="trace", trace=str(path))
 
 
 def test_a_trace_is_replayed_at_its_times(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.jsonl", row(27_000, 6758, 500), "", row(27_482, 7322, 490), row(30_482.5, 7237, 794))
-    found = read_trace(path)
-    assert found.at_s.tolist() == pytest.approx([0.0, 0.482, 3.4825])
-    assert (found.input_tokens.tolist(), found.output_tokens.tolist()) == ([6758, 7322, 7237], [500, 490, 794])
-    arrivals = Arrivals(process="trace", trace=str(path))
+    arrivals = write_trace(tmp_path / "t.jsonl", 27_000, 27_482, 30_482.5)
     assert schedule(arrivals, 2, rng()).tolist() == pytest.approx([0.0, 0.482])
     assert schedule(arrivals, 3.0, rng()).tolist() == pytest.approx([0.0, 0.482])
     with pytest.raises(InputError, match="the trace has 3 requests, 4 are asked for; lower --requests"):
         schedule(arrivals, 4, rng())
 
 
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        ([row(1), "{oops"], r"t.jsonl:2 is no request \(.*\); it needs timestamp, input_length and output_length"),
-        ([row(1), {"timestamp": 2, "input_length": 4}], r"t.jsonl:2 is no request \(KeyError\('output_length'\)\)"),
-        ([[1, 2, 3]], r"t.jsonl:1 is no request"),
-        (["[" * 100_000], r"t.jsonl:1 is no request \(RecursionError"),
-        (
-            [row(1, inputs=0)],
-            r"t.jsonl:1 has a length that no model takes, or a time that is no number; mend or delete the line",
-        ),
-        (['{"timestamp": NaN, "input_length": 1, "output_length": 1}'], r"t.jsonl:1 has a length that no model"),
-        (['{"timestamp": 1, "input_length": 1e999, "output_length": 1}'], r"t.jsonl:1 is no request .OverflowError"),
-        (['{"timestamp": 1, "input_length": 1e30, "output_length": 1}'], r"t.jsonl:1 has a length that no model"),
-        ([row(5), row(4)], r"t.jsonl:2 goes back in time \(timestamp 4\); sort the trace"),
-        ([""], r"the trace .*t.jsonl has no requests; give a JSONL file with one a line"),
-    ],
-)
-def test_a_bad_trace_is_one_sentence_with_file_and_line(tmp_path: Path, lines: list[object], message: str) -> None:
-    with pytest.raises(InputError, match=message) as raised:
-        read_trace(write(tmp_path / "t.jsonl", *lines))
-    assert "\n" not in str(raised.value)
+def test_a_trace_plays_so_many_times_faster(tmp_path: Path) -> None:
+    arrivals = write_trace(tmp_path / "t.jsonl", 0, 1000, 5000).model_copy(update={"speedup": 4.0})
+    assert schedule(arrivals, 3, rng()).tolist() == [0.0, 0.25, 1.25]
+    assert schedule(arrivals, 1.0, rng()).tolist() == [0.0, 0.25]
 
 
-def test_a_trace_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read the trace .*none.jsonl: .*; give a JSONL file"):
-        read_trace(tmp_path / "none.jsonl")
+def test_a_constant_rate_ramps_up_as_the_square_root() -> None:
+    # The rate grows from 0 to 10/s in 4 s: 20 requests, the k-th after sqrt(2 * 4 * k / 10) s.
+    found = ramp(Arrivals(process="constant", rate=10.0, ramp_up_s=4.0), rng())
+    assert found.tolist() == pytest.approx([math.sqrt(0.8 * k) - 4 for k in range(1, 20)])
+
+
+def test_a_poisson_ramp_has_half_the_requests_of_the_full_rate_and_is_uniform_in_its_own_time() -> None:
+    found = ramp(Arrivals(process="poisson", rate=200.0, ramp_up_s=100.0), rng())
+    assert len(found) == pytest.approx(10_000, abs=4 * 100)
+    assert stats.kstest(((found + 100) / 100) ** 2, stats.uniform.cdf).pvalue > 0.01
+    assert (found < 0).all()
+
+
+def test_without_a_ramp_nothing_comes_before_the_window() -> None:
+    assert len(ramp(POISSON, rng())) == 0

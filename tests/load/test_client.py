@@ -346,9 +346,9 @@ def test_chat_sends_text_and_reads_deltas() -> None:
     answer = framed([(role, False), (data(chat({"content": "a"}, 1)), True), (data(last(1)), False), (END, False)])
     with ScriptedServer(say(answer.raw)) as server:
         target = Target(server.url, "m", api="chat")
-        found = run(job(target, of=[Prompt(None, 1, text="h\u00e9llo")]))
+        found = run(job(target, of=[Prompt(None, 1, texts=("h\u00e9llo",))]))
         assert server.requests[0].startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
-        assert b'"messages": [{"role": "user", "content": "h\\u00e9llo"}]' in server.requests[0]
+        assert b'"messages":[{"role":"user","content":"h\\u00e9llo"}]' in server.requests[0]
     assert (statuses(found), found.chunk_tokens.tolist()) == (["ok"], [1])
     assert found.prompt_tokens_asked.tolist() == [-1]
 

@@ -10,9 +10,11 @@ from swiftkv_bench.engines.fake.write_log import read_log
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.load.driver import Options, TrialRun, run_trial
 from swiftkv_bench.load.target import Target
+from swiftkv_bench.load.texts import Texts, load_texts
 from swiftkv_bench.metrics import trial_metrics
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.schema.perf import STATUS, Arrivals, Float, Length, Point, Trial
+from tests.byte_tokenizer import write_byte_tokenizer
 from tests.fake_engine import fake_engine
 
 TTFT_S, ITL_S, TOKENS = 0.05, 0.005, 16
@@ -35,9 +37,9 @@ def trial(
     return Trial(trial_id="t", point=point, arm="baseline", repeat=0, seed=seed)
 
 
-def run(url: str, of: Trial, *, workers: int = 1, idle_timeout_s: float = 30.0, **target: object) -> TrialRun:
+def run(url: str, of: Trial, *, workers: int = 1, texts: Texts | None = None, **target: object) -> TrialRun:
     where = Target(url, "fake", ((0, 256),), **target)  # type: ignore[arg-type]
-    return run_trial(of, where, Silent(), options=Options(workers=workers, idle_timeout_s=idle_timeout_s))
+    return run_trial(of, where, Silent(), options=Options(workers=workers, idle_timeout_s=30.0, texts=texts))
 
 
 def test_known_latencies_are_reported_within_a_millisecond(tmp_path: Path) -> None:
@@ -163,8 +165,8 @@ def test_a_window_of_given_length_measures_what_is_due_in_it(url: str) -> None:
 
 
 def test_ids_for_the_chat_endpoint_are_the_users_error(url: str) -> None:
-    with pytest.raises(InputError, match="the chat endpoint takes text, not token ids; give --prompts"):
-        run(url, trial(), api="chat")
+    with pytest.raises(InputError, match="the chat endpoint takes text, not token ids; send text with --tokenizer"):
+        run(url, trial(form={"endpoint": "chat"}))
 
 
 def test_a_server_that_is_gone_is_a_trial_of_connect_errors() -> None:
@@ -172,3 +174,92 @@ def test_a_server_that_is_gone_is_a_trial_of_connect_errors() -> None:
         pass
     table = run(address, trial(4)).table
     assert [STATUS[code] for code in table.status] == ["connect-error"] * 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_rate_with_a_cap_waits_for_its_place(url: str, workers: int) -> None:
+    # Two at a time, 50 ms each: the requests of a tenth of a second take half a second.
+    table = run(
+        url, trial(20, Arrivals(process="constant", rate=200.0, concurrency=2), tokens=1), workers=workers
+    ).table
+    edges = [(at, 1) for at in table.sent_s] + [(at, -1) for at in table.end_s]
+    assert np.cumsum([step for _, step in sorted(edges)]).max() == 2
+    assert (table.status == 0).all()
+    assert table.scheduled_s.tolist() == pytest.approx([0.005 * i for i in range(20)], abs=1e-6)
+    assert table.end_s.max() >= 10 * TTFT_S
+
+
+def test_requests_of_a_ramp_are_sent_before_the_window_and_not_measured(tmp_path: Path) -> None:
+    # 10 requests within a second while the rate grows to 20/s; the first measured one follows.
+    log = tmp_path / "writes.jsonl"
+    with fake_engine("--ttft", 0.01, "--log", log) as url:
+        done = run(url, trial(4, Arrivals(process="constant", rate=20.0, ramp_up_s=1.0), tokens=1))
+    read_s = np.array([row.read_s for row in read_log(log)]) - done.start_s
+    assert (read_s < -0.001).sum() == 9
+    assert done.table.scheduled_s.tolist() == pytest.approx([0.0, 0.05, 0.1, 0.15], abs=1e-6)
+    assert done.window_s == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_turn_follows_the_answer_and_the_time_to_think(url: str, workers: int) -> None:
+    of = trial(6, Arrivals(process="constant", rate=50.0), tokens=4, turns={"count": 3, "think_s": 0.03})
+    done = run(url, of, workers=workers)
+    table = done.table
+    assert table.turn is not None
+    assert (table.status == 0).all()
+    assert sorted(table.turn.tolist()) == [0] * 6 + [1] * 6 + [2] * 6
+    # 12 tokens a turn and the 4 of each answer before.
+    assert [sorted(set(table.prompt_tokens[table.turn == k].tolist())) for k in range(3)] == [[12], [28], [44]]
+    firsts = table.scheduled_s[table.turn == 0]
+    assert firsts.tolist() == pytest.approx([0.02 * i for i in range(6)], abs=1e-6)
+    for earlier, later in ((0, 1), (1, 2)):
+        ends, starts = np.sort(table.end_s[table.turn == earlier]), np.sort(table.sent_s[table.turn == later])
+        assert (starts - ends >= 0.03).all()
+
+
+def test_a_conversation_ends_with_its_first_failure(url: str) -> None:
+    done = run(url, trial(2, tokens=4, turns={"count": 3}), extra_body={"fault": "http-500"})
+    assert done.table.turn is not None
+    assert {(int(k), STATUS[code]) for k, code in zip(done.table.turn, done.table.status, strict=True)} == {
+        (0, "http-error"), (1, "cancelled"), (2, "cancelled"),
+    }  # fmt: skip
+    assert set(done.table.errors.values()) > {"an earlier turn of its conversation failed"}
+
+
+SHARED = {"shared_prefix": 0.75, "input_len": Length(mean=64), "tokens": 1}
+
+
+def test_a_trial_finds_in_the_cache_what_it_put_there_itself_and_nothing_else(tmp_path: Path) -> None:
+    # The first of a group finds nothing, the others the whole blocks of 48 shared tokens.
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'{{"prompt": "{i:064}"}}\n' for i in range(8)))
+    of_file = trial(8, tokens=1, prompts=str(prompts), form={"prompt": "text"})
+    with fake_engine("--prefix-cache") as caching:
+        for _ in range(2):
+            shared = run(caching, trial(8, **SHARED)).table  # type: ignore[arg-type]
+            assert sorted(shared.cached_tokens.tolist()) == [-1] + [48] * 7
+            # Eight numbers of 64 digits begin with 48 zeros, which the first brings.
+            found = run(caching, of_file).table
+            assert sorted(found.cached_tokens.tolist()) == [-1] + [48] * 7
+
+
+def test_prompts_as_text_and_of_a_chat_have_the_tokens_asked_for(url: str, tmp_path: Path) -> None:
+    texts = load_texts(write_byte_tokenizer(tmp_path / "bytes") / "tokenizer.json")
+    as_text = run(url, trial(4, form={"prompt": "text"}), texts=texts).table
+    assert as_text.prompt_tokens.tolist() == [12] * 4
+    chat = run(url, trial(4, form={"prompt": "text", "endpoint": "chat"}), texts=texts).table
+    # The fake engine's template: "user: ", a line end, "assistant:".
+    assert chat.prompt_tokens.tolist() == [12 + len("user: \nassistant:")] * 4
+    assert chat.output_tokens.tolist() == [TOKENS] * 4
+
+
+def test_answers_end_where_they_are_not_told_to_go_on(tmp_path: Path) -> None:
+    answers = tmp_path / "answers.json"
+    answers.write_text('{"?": "yes"}')
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "really?"}\n{"prompt": "sure?"}\n')
+    with fake_engine("--answers", answers) as answering:
+        for ignore_eos, tokens in ((True, TOKENS), (False, 3)):
+            form = {"prompt": "text", "ignore_eos": ignore_eos}
+            table = run(answering, trial(2, prompts=str(prompts), form=form)).table
+            assert table.output_tokens.tolist() == [tokens] * 2

@@ -76,7 +76,7 @@ def test_extra_fields_win() -> None:
 
 
 def test_text_is_sent_as_text_and_to_chat_as_a_message() -> None:
-    text = Prompt(None, 3, text='say "hi" \u00fc')
+    text = Prompt(None, 3, texts=('say "hi" \u00fc',))
     assert body(encode(text, TARGET))["prompt"] == 'say "hi" \u00fc'
     chat = body(encode(text, Target("http://h:1", "m", api="chat")))
     assert chat["messages"] == [{"role": "user", "content": 'say "hi" \u00fc'}]
@@ -84,5 +84,5 @@ def test_text_is_sent_as_text_and_to_chat_as_a_message() -> None:
 
 
 def test_ids_for_the_chat_endpoint_are_an_error() -> None:
-    with pytest.raises(InputError, match="the chat endpoint takes text, not token ids; give --prompts"):
+    with pytest.raises(InputError, match="the chat endpoint takes text, not token ids; send text with --tokenizer"):
         encode(prompt([1]), Target("http://h:1", "m", api="chat"))

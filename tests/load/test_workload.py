@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.load.workload import Prompt, Vocabulary, build, lengths, read_prompts
+from swiftkv_bench.load.texts import Texts, load_texts, read_prompt_file, read_prompts
+from swiftkv_bench.load.workload import Prompt, Vocabulary, build, lengths
 from swiftkv_bench.schema.perf import Arrivals, Length, Point
+from swiftkv_bench.schema.traffic import RequestForm
+from tests.byte_tokenizer import write_byte_tokenizer
 
 VOCABULARY = Vocabulary(((3, 100), (110, 1000)))
 AT_ONCE = Arrivals(process="all-at-once")
@@ -28,7 +31,7 @@ def point(input_len: Length | float = 20, output_len: Length | float = 4, **fiel
 
 
 def prompts(of: Point, n: int, seed: int = 0) -> list[Prompt]:
-    return build(of, n, np.random.default_rng(seed), VOCABULARY)
+    return [turns[0] for turns in build(of, n, np.random.default_rng(seed), VOCABULARY)]
 
 
 def ids(prompt: Prompt) -> list[int]:
@@ -117,7 +120,7 @@ def test_a_prompt_may_hold_any_separator_but_a_line_feed(tmp_path: Path) -> None
     texts = ["one\u2028two", "three\x85four\x0b", "five"]
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps({"prompt": text}, ensure_ascii=False) + "\n" for text in texts))
-    assert read_prompts(path, 3) == texts
+    assert [row.prompt for row in read_prompts(path, 3)] == texts
 
 
 def test_a_trace_gives_both_lengths(tmp_path: Path) -> None:
@@ -128,40 +131,129 @@ def test_a_trace_gives_both_lengths(tmp_path: Path) -> None:
     assert [(prompt.tokens, prompt.output_tokens) for prompt in found] == [(5, 2), (6, 3), (7, 4)]
 
 
-def test_texts_come_from_a_file_in_its_order(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": "one", "id": 7}\n\n{"prompt": "zwei \u00fc"}\n{"prompt": "three"}\n')
-    of = point(output_len=6, prompts=str(path))
-    found = prompts(of, 2)
-    assert [(p.text, p.token_ids, p.tokens, p.output_tokens) for p in found] == [
-        ("one", None, -1, 6),
-        ("zwei \u00fc", None, -1, 6),
+def test_blocks_of_a_trace_are_equal_where_its_ids_are(tmp_path: Path) -> None:
+    lengths_and_ids = [(1000, [7, 8]), (1100, [7, 8, 9]), (600, [8, 7])]
+    path = tmp_path / "trace.jsonl"
+    rows = [
+        {"timestamp": i, "input_length": n, "output_length": 2, "hash_ids": of}
+        for i, (n, of) in enumerate(lengths_and_ids)
     ]
-    tokenised = build(of, 2, np.random.default_rng(0), VOCABULARY, tokenise=lambda text: list(text.encode()))
-    assert [ids(prompt) for prompt in tokenised] == [list(b"one"), list("zwei \u00fc".encode())]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    of = point(arrivals=Arrivals(process="trace", trace=str(path)))
+    one, two, three = (ids(prompt) for prompt in prompts(of, 3))
+    assert (len(one), len(two), len(three)) == (1000, 1100, 600)
+    assert one == two[:1000]
+    assert three[:88] == one[512:600]
+    assert three[512:] == one[:88]
+    other = ids(prompts(of, 1, seed=1)[0])
+    assert other[:16] != one[:16]
+
+
+def test_prompts_of_a_group_begin_alike_and_those_of_two_do_not() -> None:
+    found = [ids(prompt) for prompt in prompts(point(100, shared_prefix=0.5, prefix_groups=3), 60)]
+    assert len({tuple(one[:50]) for one in found}) == 3
+    assert len({one[50] for one in found}) == 60
+
+
+def conversations(of: Point, n: int, **more: Any) -> list[list[Prompt]]:
+    return build(of, n, np.random.default_rng(0), VOCABULARY, **more)
+
+
+def test_each_turn_holds_what_came_before_and_as_many_ids_as_were_answered() -> None:
+    found = conversations(point(10, 4, turns={"count": 3}), 2)
+    assert [[prompt.tokens for prompt in turns] for turns in found] == [[10, 24, 38]] * 2
+    assert [[prompt.output_tokens for prompt in turns] for turns in found] == [[4, 4, 4]] * 2
+    for first, second, third in found:
+        assert ids(second)[:10] == ids(first)
+        assert ids(third)[:24] == ids(second)
+    assert ids(found[0][0])[0] != ids(found[1][0])[0]
+
+
+def test_a_chat_is_told_in_turns_of_user_and_assistant(texts: Texts) -> None:
+    of = point(10, 4, turns={"count": 2}, form={"endpoint": "chat", "prompt": "text"})
+    ((first, second),) = conversations(of, 1, texts=texts)
+    assert [len(part) for part in first.texts] == [10]
+    assert [len(part) for part in second.texts] == [10, 4, 10]
+    assert second.texts[0] == first.texts[0]
+    assert (first.tokens, second.tokens) == (10, 24)
+
+
+@given(st.integers(1, 200), st.integers(0, 2**32))
+def test_a_text_has_the_tokens_asked_for(texts: Texts, length: int, seed: int) -> None:
+    of = point(length, form={"prompt": "text"})
+    ((prompt,),) = build(of, 1, np.random.default_rng(seed), VOCABULARY, texts=texts)
+    assert prompt.token_ids is None
+    assert prompt.tokens == length == len(prompt.texts[0])
+    assert prompt.texts[0].isprintable()
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Texts:
+    return load_texts(write_byte_tokenizer(tmp_path_factory.mktemp("bytes")) / "tokenizer.json")
+
+
+def write(path: Path, text: str) -> Point:
+    path.write_text(text)
+    return point(output_len=6, prompts=str(path), form={"prompt": "text"})
+
+
+def test_texts_come_from_a_file_in_its_order(tmp_path: Path, texts: Texts) -> None:
+    of = write(tmp_path / "p.jsonl", '{"prompt": "one", "id": 7}\n\n{"prompt": "zwei \u00fc"}\n{"prompt": "three"}\n')
+    found = prompts(of, 2)
+    assert [(p.texts, p.token_ids, p.tokens, p.output_tokens) for p in found] == [
+        (("one",), None, -1, 6),
+        (("zwei \u00fc",), None, -1, 6),
+    ]
+    assert [turns[0].tokens for turns in conversations(of, 2, texts=texts)] == [3, 7]
+    as_ids = conversations(of.model_copy(update={"form": RequestForm()}), 2, texts=texts)
+    assert [ids(turns[0]) for turns in as_ids] == [list(b"one"), list("zwei \u00fc".encode())]
+
+
+SHAREGPT = [
+    {"id": "a", "conversations": [{"from": "human", "value": "why?"}, {"from": "gpt", "value": "because"}]},
+    {"id": "b", "conversations": [{"from": "gpt", "value": "no question"}, {"from": "human", "value": "?"}]},
+    {"id": "c", "conversations": [{"from": "human", "value": "alone"}]},
+    {"id": "d", "conversations": [{"from": "user", "value": "how"}, {"from": "assistant", "value": "so"},
+                                  {"from": "user", "value": "thanks"}]},
+]  # fmt: skip
+
+
+def test_sharegpt_gives_first_questions_and_the_lengths_of_their_answers(tmp_path: Path, texts: Texts) -> None:
+    path = tmp_path / "sharegpt.json"
+    path.write_text(json.dumps(SHAREGPT))
+    file = read_prompt_file(path)
+    assert (file.format, file.answered, file.left_out) == ("ShareGPT", True, 2)
+    output = Length(distribution="measured", mean=4.5)
+    of = point(output_len=output, prompts=str(path), form={"prompt": "text"})
+    found = [turns[0] for turns in conversations(of, 2, texts=texts)]
+    assert [(p.texts, p.tokens, p.output_tokens) for p in found] == [(("why?",), 4, 7), (("how",), 3, 2)]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"prompt": "a"}\n', r"p.jsonl has 1 prompts, 2 are asked for, and a repeated prompt would be served from"),
-        ('{"prompt": "a"}\n{"text": "b"}\n', r"p.jsonl:2 is no prompt \(KeyError\('prompt'\)\); each line needs"),
-        ("[" * 100_000 + "\n{}\n", r"p.jsonl:1 is no prompt \(RecursionError"),
-        ('{"prompt": "a"}\n\noops\n', r"p.jsonl:3 is no prompt \(JSONDecodeError"),
-        ('{"prompt": ""}\n{"prompt": "a"}\n', r"p.jsonl:1 has a `prompt` that is empty or no text; mend or delete"),
-        ('{"prompt": 5}\n{"prompt": "a"}\n', r"p.jsonl:1 has a `prompt` that is empty or no text"),
+        ('{"prompt": "a"}\n{"text": "b"}\n', r"p.jsonl:2:1 has no `prompt`; give JSON lines with `prompt`, or"),
+        ('{"a":' * 100_000 + "\n{}\n", r"p.jsonl:1:1 is no prompt \(it nests too deep\)"),
+        ("[" * 100_000 + "\n{}\n", r"p.jsonl:1:1 is no prompt \(it nests too deep\)"),
+        ('{"prompt": "a"}\n\noops\n', r"p.jsonl:3:1 is no JSON \(.*\); give JSON lines with `prompt`"),
+        ('{"prompt": ""}\n{"prompt": "a"}\n', r"p.jsonl:1:1 has a `prompt` that is empty or no text; mend or delete"),
+        ('{"prompt": 5}\n{"prompt": "a"}\n', r"p.jsonl:1:1 has a `prompt` that is empty or no text"),
+        ("\n", r"p.jsonl has no prompts; give JSON lines"),
+        ('[{"id": 1},\n {oops]', r"p.jsonl:2:3 is no JSON"),
+        ('[{"id": 1}]', r"p.jsonl: conversation 1 has no `conversations`; give JSON lines with `prompt`, or ShareGPT"),
+        ('[{"conversations": [{"from": 1}]}]', r"p.jsonl: conversation 1 has a turn without `from` and `value`"),
     ],
 )
-def test_a_bad_file_of_prompts_is_one_sentence_with_its_line(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "p.jsonl"
-    path.write_text(text)
+def test_a_bad_file_of_prompts_is_one_sentence_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    of = write(tmp_path / "p.jsonl", text)
     with pytest.raises(InputError, match=message) as raised:
-        prompts(point(prompts=str(path)), 2)
+        prompts(of, 2)
     assert "\n" not in str(raised.value)
 
 
 def test_a_file_of_prompts_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read the prompts .*; give a JSONL file with `prompt` on each line"):
+    with pytest.raises(InputError, match=r"cannot read the prompts .*; give JSON lines with `prompt`, or ShareGPT's"):
         prompts(point(prompts=str(tmp_path / "none.jsonl")), 1)
 
 

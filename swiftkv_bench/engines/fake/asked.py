@@ -39,6 +39,7 @@ class Asked:
     ignore_eos: bool
     return_token_ids: bool
     tokens_as_ids: bool
+    cache_salt: str
     fault: Fault | None
 
 
@@ -97,6 +98,7 @@ def _asked(value: dict[str, Any], options: Options, *, chat: bool) -> Asked:
         ignore_eos=bool(value.get("ignore_eos")),
         return_token_ids=bool(value.get("return_token_ids")),
         tokens_as_ids=bool(value.get("return_tokens_as_token_ids")),
+        cache_salt=str(value.get("cache_salt") or ""),
         fault=fault,
     )
 

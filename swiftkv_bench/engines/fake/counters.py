@@ -78,9 +78,9 @@ class PrefixCache:
     def __init__(self) -> None:
         self._blocks: set[int] = set()
 
-    def hits(self, prompt: tuple[int, ...]) -> int:
-        """Leading tokens of a prompt that are cached, at most all but the last; remembers the prompt."""
-        cached, key, matching = 0, 0, True
+    def hits(self, prompt: tuple[int, ...], salt: str = "") -> int:
+        """Leading tokens of a prompt that are cached under a salt, at most all but the last; remembers it."""
+        cached, key, matching = 0, hash(salt), True
         for end in range(self.BLOCK, len(prompt) + 1, self.BLOCK):
             key = hash((key, prompt[end - self.BLOCK : end]))
             matching = matching and key in self._blocks

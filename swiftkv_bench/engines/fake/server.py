@@ -143,7 +143,7 @@ class FakeEngine:
         for prompt in asked.prompts:
             cached = 0
             if self.options.prefix_cache:
-                cached = self._cache.hits(prompt)
+                cached = self._cache.hits(prompt, asked.cache_salt)
                 self.counters.prefix_queries += len(prompt)
                 self.counters.prefix_hits += cached
             generated.append(replies.generate(asked, prompt, cached, self.options))

@@ -109,7 +109,7 @@ def test_an_empty_first_event_is_not_the_first_token(url: str) -> None:
 
 def test_reasoning_of_a_chat_is_content(url: str) -> None:
     target = Target(url, "fake", api="chat", extra_body={"fault": "reasoning"})
-    found = run(job(target, of=[Prompt(None, 5, text="why?")]))
+    found = run(job(target, of=[Prompt(None, 5, texts=("why?",))]))
     assert (found.status.tolist(), found.chunk_tokens.tolist()) == ([0], [1] * 5)
 
 
