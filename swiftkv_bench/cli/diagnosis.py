@@ -11,7 +11,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from swiftkv_bench import provenance, request, units
+from swiftkv_bench import points, provenance, request, units
 from swiftkv_bench.cli.options import EngineFlags
 from swiftkv_bench.cli.progress import observer as make_observer
 from swiftkv_bench.engines.fleet import Fleet
@@ -84,7 +84,7 @@ def start_findings(
             status: Literal["ok", "warning"] = "ok" if check.unknown is None else "warning"
             found.append(Finding(status, check.arm, check.unknown or summary(config.spec)))
     try:
-        plan = request.perf_plan(request.LoadRequest(), profile, configs, seed=0, together=together)
+        plan = points.perf_plan(points.LoadRequest(), profile, configs, seed=0, together=together)
     except InputError as e:
         return [*found, Finding("problem", "load", str(e))]
     detail = f"{units.counted(len(plan.trials), 'trial')} of the profile fit the context of both engines"

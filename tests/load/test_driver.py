@@ -214,7 +214,8 @@ def test_a_turn_follows_the_answer_and_the_time_to_think(url: str, workers: int)
     assert firsts.tolist() == pytest.approx([0.02 * i for i in range(6)], abs=1e-6)
     for earlier, later in ((0, 1), (1, 2)):
         ends, starts = np.sort(table.end_s[table.turn == earlier]), np.sort(table.sent_s[table.turn == later])
-        assert (starts - ends >= 0.03).all()
+        # The event loop's timer has a grain of a millisecond.
+        assert (starts - ends >= 0.029).all()
 
 
 def test_a_conversation_ends_with_its_first_failure(url: str) -> None:
