@@ -1,5 +1,8 @@
 """Checksums of a finished run folder: `checksums.json`, written when a run ends and taken away when it goes on.
 
+They are there before the manifest says that the run has ended, and say nothing while it says that the run goes on: so
+a run that is killed at any moment has ended with its checksums, or has not ended.
+
 Guards against truncated copies and edited records, not against an adversary. Comparisons check it, and a run before it
 goes on; reports do not, so that a damaged run can still be looked at.
 """
@@ -12,7 +15,8 @@ from pydantic import Field, ValidationError
 
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.base import SCHEMA_VERSION, Record
-from swiftkv_bench.store import write_atomic
+from swiftkv_bench.schema.manifest import Manifest
+from swiftkv_bench.store import manifest_bytes, write_atomic
 
 NAME = "checksums.json"
 _RECORDS = ("manifest.json", "columns.json", "items.jsonl", "trials/*.json", "trials/*.npz")
@@ -25,9 +29,12 @@ class Checksums(Record):
     files: dict[str, str] = Field(description="file, relative to the run folder -> SHA-256, hex")
 
 
-def seal(folder: Path) -> None:
-    """Writes the checksums of all records."""
-    found = Checksums(files=_checksums(folder))
+def seal(folder: Path, manifest: Manifest | None = None) -> None:
+    """Writes the checksums of all records, as they are once the folder has this manifest; None takes what is there."""
+    files = _checksums(folder)
+    if manifest is not None:
+        files["manifest.json"] = hashlib.sha256(manifest_bytes(manifest)).hexdigest()
+    found = Checksums(files=files)
     write_atomic(folder / NAME, (json.dumps(found.model_dump(mode="json"), indent=1) + "\n").encode())
 
 
@@ -74,12 +81,19 @@ def missing(folder: Path) -> list[str]:
 
 def _recorded(folder: Path) -> dict[str, str] | None:
     path = folder / NAME
-    if not path.exists():
+    if not path.exists() or _goes_on(folder):
         return None
     try:
         return Checksums.model_validate_json(path.read_bytes()).files
     except (OSError, ValidationError) as e:
         raise InputError(f"{path} is not a list of checksums; restore the original run folder") from e
+
+
+def _goes_on(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / "manifest.json").read_bytes())["status"] == "running")
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _checksums(folder: Path) -> dict[str, str]:

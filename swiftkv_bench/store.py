@@ -84,7 +84,7 @@ class Run:
 
     def write_manifest(self, manifest: Manifest) -> "Run":
         """Replaces the manifest atomically; returns a fresh view of the run."""
-        write_atomic(self.path / "manifest.json", _json_bytes(manifest))
+        write_atomic(self.path / "manifest.json", manifest_bytes(manifest))
         return Run(self.path)
 
     def has_trial(self, trial_id: str) -> bool:
@@ -190,10 +190,15 @@ def create_run(path: Path, manifest: Manifest) -> Run:
         InputError: the folder holds something already or cannot be made.
     """
     with writing(path, "choose another folder with --out"):
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         check_unused(path)
-        replace_file(path / "manifest.json", _json_bytes(manifest))
+        replace_file(path / "manifest.json", manifest_bytes(manifest))
     return Run(path)
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """Content of a manifest's file."""
+    return _json_bytes(manifest)
 
 
 def check_unused(path: Path) -> None:
@@ -253,7 +258,7 @@ def append_whole(handle: int, path: Path, data: bytes) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """As `write_atomic`, with the system's own errors."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -266,6 +271,18 @@ def replace_file(path: Path, data: bytes) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(path: Path, *, exist_ok: bool = True) -> None:
+    """Makes a folder and those above it; their names are on the device when this returns.
+
+    Raises:
+        OSError: it cannot be made, or with `exist_ok` false is there.
+    """
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=exist_ok)
+    for folder in new:
+        sync_folder(folder.parent)
 
 
 def sync_folder(path: Path) -> None:

@@ -1,10 +1,10 @@
-"""Finds processes below this one by what their command line holds, and kills them when they appear."""
+"""Finds processes below this one by what their command line holds, and kills them at a moment."""
 
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,14 +31,16 @@ def wait_for_one(root: int, holding: str, limit_s: float = 30.0) -> int:
 
 
 @contextmanager
-def killed_when_it_appears(holding: str, after_s: float = 0.0) -> Iterator[None]:
-    """While the context lasts, the first descendant of this process that holds the text is killed."""
+def killed_when_found(find: Callable[[], int | None]) -> Iterator[None]:
+    """While the context lasts, the first process that `find` finds is killed."""
 
     def kill() -> None:
-        wait_for_one(os.getpid(), holding)
-        time.sleep(after_s)
+        deadline = time.monotonic() + 30.0
+        while (pid := find()) is None:
+            assert time.monotonic() < deadline, "no process to kill"
+            time.sleep(0.005)
         with suppress(ProcessLookupError):
-            os.kill(wait_for_one(os.getpid(), holding), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -46,6 +48,21 @@ def killed_when_it_appears(holding: str, after_s: float = 0.0) -> Iterator[None]
         yield
     finally:
         thread.join()
+
+
+@contextmanager
+def killed_when_it_appears(holding: str, after_s: float = 0.0) -> Iterator[None]:
+    """The same for the first descendant of this process that holds the text."""
+    seen: list[float] = []
+
+    def find() -> int | None:
+        found = below(os.getpid(), holding)
+        if found:
+            seen.append(time.monotonic())
+        return found[-1] if found and time.monotonic() >= seen[0] + after_s else None
+
+    with killed_when_found(find):
+        yield
 
 
 def _command_line(pid: int) -> str:

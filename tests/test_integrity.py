@@ -60,3 +60,16 @@ def test_damage_is_named(damage: Callable[[Path], str], tmp_path: Path) -> None:
     said = damage(run)
     with pytest.raises(InputError, match=said):
         integrity.verify(run)
+
+
+def test_a_run_that_goes_on_has_no_checksums_whatever_a_killed_start_left(tmp_path: Path) -> None:
+    run = accuracy_run(tmp_path / "run", share=0.01)
+    ended = run.manifest
+    integrity.seal(run.path)
+    run.write_manifest(ended.model_copy(update={"status": "running"}))
+    assert integrity.verify(run.path) is False
+    assert integrity.verify(run.path, going_on=True) is False
+    integrity.seal(run.path, ended)  # and then the manifest follows, or nothing does
+    assert integrity.verify(run.path) is False
+    run.write_manifest(ended)
+    assert integrity.verify(run.path) is True

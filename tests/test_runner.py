@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from swiftkv_bench.analysis import analyse
 from swiftkv_bench.cli import app
-from swiftkv_bench.errors import ProbeError
+from swiftkv_bench.engines.fake.server import VERSION
+from swiftkv_bench.errors import InputError, ProbeError
 from swiftkv_bench.store import Run
 
 CONFIG = {
@@ -66,3 +67,29 @@ def test_an_engine_that_ends_at_a_probe_is_started_again_and_measured_and_its_ca
     assert [(r.trial.arm, r.status) for r in run.trial_records()] == [("baseline", "complete"), ("swiftkv", "complete")]
     probe = next(p for p in run.manifest.probes if (p.name, p.arm) == ("honest prompt logprobs", "swiftkv"))
     assert probe.status == "fail"
+
+
+SAYS = "version that the baseline engine says"
+
+
+def test_a_run_goes_on_only_on_the_engine_version_it_was_begun_with(profile: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(profile.read_text()) | {"swiftkv_args": {}}
+    profile.write_text(yaml.safe_dump(content))
+    folder = tmp_path / "run"
+    command = ["perf", "--profile", str(profile), "--out", str(folder), "--no-self-test"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    run = Run(folder)
+    assert run.manifest.builds[SAYS] == VERSION
+    [path, *_] = sorted((folder / "trials").glob("*.json"))
+    path.unlink()
+    older = {**run.manifest.builds, SAYS: "0.0.0+older"}
+    run.write_manifest(run.manifest.model_copy(update={"status": "running", "builds": older}))
+    done = CliRunner().invoke(app, command)
+    assert isinstance(done.exception, InputError)
+    assert str(done.exception) == (
+        f"{folder} was begun with another build: {SAYS} was 0.0.0+older and is {VERSION}; go back to what it was, or "
+        "begin a new run with --fresh or another --out"
+    )
+    assert not path.exists()
+    assert Run(folder).manifest.status == "incomplete"
+    assert Run(folder).manifest.builds == older

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from swiftkv_bench.errors import writing
-from swiftkv_bench.store import GO_ON, append_whole
+from swiftkv_bench.store import GO_ON, append_whole, make_folder, sync_folder
 
 SYNC_EVERY_ANSWERS = 64
 SYNC_EVERY_S = 1.0
@@ -34,9 +34,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Opens or makes the file; a last line that was cut off is removed."""
         with writing(path, GO_ON):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._answers = _read(path)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            sync_folder(path.parent)
         self._path = path
         self._lock = threading.Lock()
         self._unsynced = 0

@@ -20,7 +20,7 @@ from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.accuracy import ColumnStatus, ItemRecord, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.store import GO_ON, Run, append_whole, write_atomic
+from swiftkv_bench.store import GO_ON, Run, append_whole, sync_folder, write_atomic
 
 FLUSH_ITEMS = 64
 FLUSH_S = 1.0
@@ -78,8 +78,11 @@ class ItemLog:
             return
         lines = "".join(record.model_dump_json() + "\n" for record in records).encode()
         with self._lock, writing(self._path, GO_ON), self._path.open("ab", buffering=0) as file:
+            is_new = file.tell() == 0
             append_whole(file.fileno(), self._path, lines)
             os.fsync(file.fileno())
+            if is_new:
+                sync_folder(self._path.parent)
             self._done.update((_key(record), (record.prompt_hash, record.score)) for record in records)
 
 

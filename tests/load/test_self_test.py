@@ -2,7 +2,9 @@
 
 import math
 import os
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from swiftkv_bench.load.driver import TrialRun
 from swiftkv_bench.load.self_test import TTFT_S, judge, self_test, sentence, token_lag_s
 from swiftkv_bench.schema.perf import Arrivals, ClientTelemetry, Length, Point
 from tests import synthetic
-from tests.killing import below, killed_when_it_appears
+from tests.killing import below, killed_when_found
 
 POINT = Point(
     input_len=Length(mean=64), output_len=Length(mean=4), arrivals=Arrivals(process="poisson", rate=10.0), requests=100
@@ -79,13 +81,27 @@ def test_it_runs_at_the_planned_rate_and_length() -> None:
     assert found.cpu_s_per_1000_tokens > 0
 
 
-@pytest.mark.parametrize("after_s", [0.0, 1.0])
-def test_a_fake_engine_that_dies_is_one_sentence(after_s: float) -> None:
-    with (
-        killed_when_it_appears("swiftkv_bench.engines.fake ", after_s),
-        pytest.raises(
-            EngineError, match=r"^the fake engine of the self-test (ended with exit code (137|-9)|did not start)"
-        ),
-    ):
+FAKE_ENGINE = "swiftkv_bench.engines.fake "
+
+
+@pytest.mark.parametrize(("place", "code"), [(0, -9), (1, 137), (2, 137)], ids=["outer guard", "inner guard", "engine"])
+def test_a_fake_engine_that_dies_is_one_sentence_with_its_exit_code(place: int, code: int) -> None:
+    def victim() -> int | None:
+        chain = below(os.getpid(), FAKE_ENGINE)
+        # Client processes are started once the engine has said where it listens.
+        return chain[place] if len(chain) == 3 and below(os.getpid(), "swiftkv_bench.load.worker") else None
+
+    with killed_when_found(victim), pytest.raises(EngineError) as found:
         self_test(60.0, 8)
-    assert below(os.getpid(), "swiftkv_bench.engines.fake ") == []
+    assert str(found.value) == f"the fake engine of the self-test ended with exit code {code}"
+    assert below(os.getpid(), FAKE_ENGINE) == []
+
+
+def test_a_fake_engine_that_does_not_start_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text("#!/bin/sh\necho no room >&2\nkill -9 $$\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    with pytest.raises(EngineError) as found:
+        self_test(60.0, 8)
+    assert str(found.value) == "the fake engine of the self-test did not start: no room"
