@@ -5,10 +5,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from swiftkv_bench.schema.base import Record, content_hash
 from swiftkv_bench.schema.requests import Float
@@ -60,26 +60,14 @@ UNPACED = tuple(name for name, process in PROCESSES.items() if not process.paced
 """Arrival processes without times of their own: the server sets the pace, so throughput is what they measure."""
 
 
-class Extended(Record):
-    """A record that has grown: fields in `later` are written only where they say something.
-
-    So points, trials and plans that older versions recorded keep their ids, seeds and hashes.
-    """
-
-    later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        whole: dict[str, Any] = handler(self)
-        fields = type(self).model_fields
-        silent = {name for name in self.later if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in whole.items() if name not in silent}
+def _later(default: object) -> Callable[[object], bool]:
+    """For a field that records have got since: written only where it says something, so that points, trials and plans
+    of older versions keep their ids, seeds and hashes."""
+    return lambda value: value == default
 
 
-class Arrivals(Extended):
+class Arrivals(Record):
     """When requests are sent."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"ramp_up_s", "speedup"})
 
     process: ProcessName = Field(description="arrival process")
     rate: float | None = Field(None, description="requests (with turns: conversations) per second asked for", gt=0)
@@ -88,8 +76,10 @@ class Arrivals(Extended):
         None, description="closed loop: requests in flight; else the most in flight at once", gt=0
     )
     trace: str | None = Field(None, description="trace replay: the file")
-    speedup: float = Field(1.0, description="trace replay: times are divided by it", gt=0)
-    ramp_up_s: float = Field(0.0, description="before the window, the rate grows from 0 for so long; seconds", ge=0)
+    speedup: float = Field(1.0, exclude_if=_later(1.0), description="trace replay: times are divided by it", gt=0)
+    ramp_up_s: float = Field(
+        0.0, exclude_if=_later(0.0), description="before the window, the rate grows from 0 for so long; seconds", ge=0
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> "Arrivals":
@@ -132,10 +122,8 @@ class Turns(Record):
     think_s: float = Field(0.0, description="from the end of an answer to the next turn, seconds", ge=0)
 
 
-class Point(Extended):
+class Point(Record):
     """One cell of the grid: what is sent and when, the same for every arm."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"prefix_groups", "expected_hits", "form", "turns", "file_hash"})
 
     input_len: Length = Field(description="prompt length, tokens; with turns: what each turn adds")
     output_len: Length = Field(description="tokens asked of the engine, end-of-text ignored")
@@ -146,14 +134,22 @@ class Point(Extended):
     shared_prefix: float = Field(
         0.0, description="share of each prompt equal to that of all others of its group", ge=0, lt=1
     )
-    prefix_groups: int = Field(1, description="groups of prompts that share a prefix", gt=0)
+    prefix_groups: int = Field(1, exclude_if=_later(1), description="groups of prompts that share a prefix", gt=0)
     prompts: str | None = Field(None, description="file of prompts used instead of random token ids")
-    file_hash: str | None = Field(None, description="first digits of the SHA-256 of the file of prompts or the trace")
-    expected_hits: float | None = Field(
-        None, description="share of prompt tokens that a prefix cache without limit serves, by the choice of prompts"
+    file_hash: str | None = Field(
+        None, exclude_if=_later(None), description="first digits of the SHA-256 of the file of prompts or the trace"
     )
-    form: RequestForm = Field(RequestForm(), description="how a prompt is put to the server")
-    turns: Turns | None = Field(None, description="None: each request is a conversation of its own")
+    expected_hits: float | None = Field(
+        None,
+        exclude_if=_later(None),
+        description="share of prompt tokens that a prefix cache without limit serves, by the choice of prompts",
+    )
+    form: RequestForm = Field(
+        RequestForm(), exclude_if=_later(RequestForm()), description="how a prompt is put to the server"
+    )
+    turns: Turns | None = Field(
+        None, exclude_if=_later(None), description="None: each request is a conversation of its own"
+    )
 
     @property
     def point_id(self) -> str:
