@@ -52,8 +52,8 @@ def cases(gpu: bool, runner: str | None) -> list[Case]:
     # vLLM's CPU kernels do float8 by channel with bfloat16 alone.
     fp8 = chunked | {"dtype": "bfloat16"}
     fp8_cache = chunked | {"kv_cache_dtype": "fp8"}
-    # Room for the longest request and not for all: 4,800 tokens on a GPU (blocks of 16), 6,144 on a CPU (of 128).
-    narrow = chunked | {"num_gpu_blocks_override": 300 if gpu else 48}
+    # Room for the longest request and not for all: 4,800 tokens on a GPU (blocks of 16), 4,224 on a CPU (of 128).
+    narrow = chunked | {"num_gpu_blocks_override": 300 if gpu else 33}
     compact = {"structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True}}
     lookup = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3, "prompt_lookup_min": 1}
     listed = [

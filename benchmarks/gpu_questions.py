@@ -80,8 +80,9 @@ def _batch_sizes(engine: Any, prompts: list[list[int]]) -> Answers:
 
 
 def _long_answers(engine: Any, prompts: list[list[int]]) -> Answers:
-    """More tokens than a narrow cache holds, so that requests are preempted and computed again."""
-    return Answers(engine.generate(_inputs(prompts), _mixed(len(prompts), 60), use_tqdm=False))
+    """More tokens than a narrow cache holds, so that requests are preempted and computed again; every eighth scored."""
+    parameters = [_parameters(60, prompt_logprobs=0 if index % 8 == 0 else None) for index in range(len(prompts))]
+    return Answers(engine.generate(_inputs(prompts), parameters, use_tqdm=False))
 
 
 def _repetitions(engine: Any, prompts: list[list[int]]) -> Answers:

@@ -83,6 +83,8 @@ def start_findings(
         if not check.refusals:
             status: Literal["ok", "warning"] = "ok" if check.unknown is None else "warning"
             found.append(Finding(status, check.arm, check.unknown or summary(config.spec)))
+        if check.untested is not None:
+            found.append(Finding("warning", "vLLM", check.untested, "trust it after `doctor` without --dry-run"))
     try:
         plan = points.perf_plan(points.LoadRequest(), profile, configs, seed=0, together=together)
     except InputError as e:

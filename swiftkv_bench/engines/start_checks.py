@@ -7,7 +7,7 @@ memory of the machine are held beside what the arms need.
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swiftkv_bench import provenance
 from swiftkv_bench.engines.engine_facts import config_of, facts_of, options_of
@@ -18,7 +18,7 @@ from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.swiftkv.facts import Facts
 from swiftkv_bench.swiftkv.families import FAMILIES, is_swiftkv
 from swiftkv_bench.swiftkv.limits import refusals
-from swiftkv_bench.swiftkv.versions import default_runner
+from swiftkv_bench.swiftkv.versions import Runner, default_runner, untested
 from swiftkv_bench.units import counted, size
 
 __all__ = ["ArmCheck", "check_start", "start_checks", "summary"]
@@ -31,11 +31,14 @@ class ArmCheck:
     Attributes:
         refusals: sentences, each a reason why it would not start or not do what is asked.
         unknown: why its model could not be looked at; None when it was.
+        untested: that its vLLM, model runner and device were never tested together with SwiftKV; None when they
+            were, or there is no such vLLM on this machine.
     """
 
     arm: str
     refusals: tuple[str, ...]
     unknown: str | None = None
+    untested: str | None = None
 
 
 def start_checks(configs: Sequence[EngineConfig], *, together: bool, hardware: Hardware | None) -> tuple[ArmCheck, ...]:
@@ -52,7 +55,7 @@ def start_checks(configs: Sequence[EngineConfig], *, together: bool, hardware: H
     if hardware is None:
         return tuple(found)
     machine = machine_refusals([config.spec for config in configs], hardware, together=together)
-    return tuple(ArmCheck(check.arm, (*check.refusals, *machine.get(check.arm, ())), check.unknown) for check in found)
+    return tuple(replace(check, refusals=(*check.refusals, *machine.get(check.arm, ()))) for check in found)
 
 
 def check_start(configs: Sequence[EngineConfig], *, together: bool, hardware: Hardware | None) -> None:
@@ -95,7 +98,15 @@ def _arm(spec: EngineSpec) -> ArmCheck:
         return ArmCheck(spec.arm, (str(e),))
     known = config_of(spec, options_of(spec)) is not None
     unknown = f"config.json of {spec.model} is not on this machine: only options were checked"
-    return ArmCheck(spec.arm, (*_purpose(spec, facts, known), *refusals(facts)), None if known else unknown)
+    refused = (*_purpose(spec, facts, known), *refusals(facts))
+    return ArmCheck(spec.arm, refused, None if known else unknown, _untested(spec, "V2" if facts.v2_runner else "V1"))
+
+
+def _untested(spec: EngineSpec, runner: Runner) -> str | None:
+    release = provenance.engine_release(spec.python)
+    if release is None or spec.arm not in MODES:
+        return None
+    return untested(release, runner, "CUDA" if provenance.accelerators() else "CPU")
 
 
 def _purpose(spec: EngineSpec, facts: Facts, known: bool) -> list[str]:

@@ -5,10 +5,10 @@ import importlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 from swiftkv_bench.errors import EngineError
-from swiftkv_bench.swiftkv.versions import TESTED, Tested, releases_tested
+from swiftkv_bench.swiftkv.versions import Runner, releases_tested, untested
 
 __all__ = [
     "NEEDED",
@@ -20,8 +20,8 @@ __all__ = [
     "planning_outside_graphs",
     "replace_query_rows",
     "shards_hidden_states",
-    "untested",
     "version",
+    "warning_of_start",
 ]
 
 NEEDED = (
@@ -140,15 +140,12 @@ def _exists(module: str, name: str) -> bool:
     return True
 
 
-def untested(runner: Literal["V1", "V2"]) -> str | None:
-    """A warning where this vLLM, runner and device were never tested together; None where they were."""
-    here = Tested(version(), runner, device())
-    if here in TESTED:
+def warning_of_start(runner: Runner) -> str | None:
+    """What to say where this vLLM, runner and device were never tested together and every interface is there."""
+    why = untested(version(), runner, device())
+    if why is None:
         return None
-    return (
-        f"SwiftKV was never tested with {here}; every interface it needs is there, and `swiftkv-bench verify` compares"
-        f" its answers with the weights' own (tested: {'; '.join(map(str, TESTED))})"
-    )
+    return f"{why}; every interface it needs is there, and `swiftkv-bench verify` holds answers beside the weights' own"
 
 
 def encode_layer_name(name: str) -> Any:

@@ -231,7 +231,7 @@ class LlamaSwiftKVForCausalLM(nn.Module):
         super().__init__()
         options = Options.of(vllm_config)
         check_config(vllm_config, options)
-        warning = compat.untested("V2" if vllm_config.use_v2_model_runner else "V1")
+        warning = compat.warning_of_start("V2" if vllm_config.use_v2_model_runner else "V1")
         if warning is not None:
             logger.warning(warning)
         config = vllm_config.model_config.hf_config
