@@ -34,6 +34,8 @@ _TOKENS_LEAST = 8
 """A median lag needs answers of some tokens, however few the plan has a second."""
 _PROMPT_TOKENS = 64
 _IDLE_TIMEOUT_S = 10.0
+_ENDED_S = 1.0
+"""From the moment an engine does not answer to the end of its guards."""
 _MODULE = "swiftkv_bench.engines.fake"
 _ADDRESS = re.compile(r"https?://\S+")
 _BUCKET = re.compile(r'^fake:lateness_seconds_bucket\{le="([^"]+)"\} (\d+)$', re.MULTILINE)
@@ -149,11 +151,12 @@ def _fake_engine(itl_s: float, max_model_len: int) -> Iterator[str]:
         address = _ADDRESS.search(line := engine.stderr.readline().decode(errors="replace"))
         if address is None:
             raise EngineError(f"the fake engine of the self-test did not start: {line.strip() or 'no message'}")
-        yield address.group(0)
-    except EngineError as e:
-        if (code := engine.exit_code()) is not None:
-            raise EngineError(f"the fake engine of the self-test ended with exit code {code}") from e
-        raise
+        try:
+            yield address.group(0)
+        except EngineError as e:
+            if (code := engine.exit_code(_ENDED_S)) is not None:
+                raise EngineError(f"the fake engine of the self-test ended with exit code {code}") from e
+            raise
     finally:
         engine.stop()
 
