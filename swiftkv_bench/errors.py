@@ -20,7 +20,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 EXIT_OK = 0
 EXIT_DEFECT = 70
@@ -85,12 +85,30 @@ class InconclusiveError(SwiftKVBenchError):
     exit_code: ClassVar[int] = 4
 
 
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_DISK = {
+    errno.ENOSPC: "free space there",
+    errno.EDQUOT: "free space within the quota there",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f)",
+    errno.EIO: "look after the device, which fails",
+}
+"""What helps against a disk that takes no more."""
+
+
+class Repair(NamedTuple):
+    """What to do about a file that has to be where it is."""
+
+    allow: str
+    """Where nothing may be written."""
+    then: str
+    """What holds once it is mended."""
 
 
 @contextmanager
-def writing(path: Path, repair: str) -> Iterator[None]:
-    """Makes one sentence of the system's refusal to write below `path`; `repair` says what to do about it.
+def writing(path: Path, repair: str | Repair) -> Iterator[None]:
+    """Makes one sentence of the system's refusal to write below `path`.
+
+    Args:
+        repair: what else to do, such as naming another place; a `Repair` where there is no other place.
 
     Raises:
         StorageError: the disk is full or broken.
@@ -100,6 +118,7 @@ def writing(path: Path, repair: str) -> Iterator[None]:
         yield
     except OSError as e:
         where, why = e.filename or path, e.strerror or " ".join(str(e).split()) or type(e).__name__
-        if e.errno in _DISK:
-            raise StorageError(f"cannot write {where}: {why}; free space there, or {repair}") from e
-        raise InputError(f"cannot write {where}: {why}; {repair}") from e
+        allow, then = (repair.allow, f"; {repair.then}") if isinstance(repair, Repair) else (repair, "")
+        if (mend := _DISK.get(e.errno or 0)) is None:
+            raise InputError(f"cannot write {where}: {why}; {allow}{then}") from e
+        raise StorageError(f"cannot write {where}: {why}; {mend}{then or f', or {allow}'}") from e

@@ -9,7 +9,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from swiftkv_bench import integrity, provenance
+from swiftkv_bench import advice, integrity, provenance
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
@@ -28,7 +28,7 @@ from swiftkv_bench.request import RunRequest
 from swiftkv_bench.resume import changed_builds
 from swiftkv_bench.schema.base import content_hash
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
-from swiftkv_bench.schema.manifest import Part, Probe
+from swiftkv_bench.schema.manifest import Cause, Part, Probe
 from swiftkv_bench.schema.perf import PerfPlan, RequestTable, Trial, TrialRecord
 from swiftkv_bench.store import Run
 from swiftkv_bench.sweep import Outcome, Stage, sweep
@@ -51,27 +51,21 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     """
     integrity.verify(run.path, going_on=True)
     execution, found = _Execution(request, run, observer), run.manifest
-    execution.update(status="running", status_reason=None, slo=request.slo)
+    execution.update(status="running", status_reason=None, causes=(), slo=request.slo)
     try:
         execution.all_parts()
     except KeyboardInterrupt:
-        execution.update(status="incomplete", status_reason="interrupted")
+        execution.update(status="incomplete", status_reason="interrupted", causes=("interrupted",))
         raise
     except (EngineError, InputError, StorageError) as e:
         refused = isinstance(e, InputError) and found.status == "complete"  # nothing of the run has changed
         reason = found.status_reason if refused else str(e).splitlines()[0]
-        execution.update(status="complete" if refused else "incomplete", status_reason=reason)
+        if refused:
+            execution.update(status="complete", status_reason=reason)
+        else:
+            execution.update(status="incomplete", status_reason=reason, causes=(advice.cause_of(e),))
         raise
-    reasons = []
-    if execution.failed_trials:
-        reasons.append(f"{execution.failed_trials} trials failed")
-    stopped = [f"{what} not measured: {why}" for what, why in execution.stopped.items()]
-    reasons += stopped
-    if execution.left_out:
-        reasons.append(f"{execution.left_out} trials did not fit the time budget")
-    execution.update(status="incomplete" if reasons else "complete", status_reason=" and ".join(reasons) or None)
-    if stopped:
-        raise ProbeError("; ".join(stopped))
+    execution.end()
     execution.check_measured()
     return execution.run
 
@@ -94,7 +88,9 @@ class _Execution:
         self.left_out = 0
         self.probed: list[EngineInfo] = []
         self.stopped: dict[str, str] = {}
-        """What was not measured because of a failed probe or an answer without a score, and which."""
+        """What was not measured because of a failed probe, and which."""
+        self.unscored: dict[str, str] = {}
+        """What was not measured to its end because of an answer without a score, and which."""
 
     def update(self, **changes: Any) -> None:
         """Replaces fields of the manifest on disk; a run that ends gets its checksums."""
@@ -125,6 +121,28 @@ class _Execution:
                     self._accuracy(request.accuracy, together, fleet)
             if request.plan.perf is not None:
                 self._perf(request.plan.perf, fleet)
+
+    def end(self) -> None:
+        """Writes down how far a run got that nothing ended early.
+
+        Raises:
+            ProbeError: a part of it was stopped.
+        """
+        stopped = [f"{what} not measured: {why}" for what, why in (self.stopped | self.unscored).items()]
+        reasons: dict[Cause, list[str]] = {
+            "trials": [f"{self.failed_trials} trials failed"] if self.failed_trials else [],
+            "probe": stopped[: len(self.stopped)],
+            "answer": stopped[len(self.stopped) :],
+            "budget": [f"{self.left_out} trials did not fit the time budget"] if self.left_out else [],
+        }
+        said = [text for texts in reasons.values() for text in texts]
+        self.update(
+            status="incomplete" if said else "complete",
+            status_reason=" and ".join(said) or None,
+            causes=tuple(cause for cause, texts in reasons.items() if texts),
+        )
+        if stopped:
+            raise ProbeError("; ".join(stopped))
 
     def check_measured(self) -> None:
         """A run in which nothing was measured on an arm that load was put on has failed.
@@ -216,7 +234,7 @@ class _Execution:
                 )
                 self._record_probes(fleet, probes)
                 ended = [s for s in read_statuses(self.run.path) if s.arm in arms and s.status == "incomplete"]
-                self.stopped.update((f"{s.column} of {s.arm}", s.reason or s.status) for s in ended)
+                self.unscored.update((f"{s.column} of {s.arm}", s.reason or s.status) for s in ended)
                 return
             except EngineError:
                 if all(fleet.why_ended(arm) is None and fleet.alive(arm) for arm in arms):

@@ -27,14 +27,14 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
-from swiftkv_bench.errors import InputError, writing
+from swiftkv_bench.errors import InputError, Repair, writing
 from swiftkv_bench.schema.accuracy import ItemRecord
 from swiftkv_bench.schema.base import SCHEMA_VERSION
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import RequestTable, TrialRecord
 
 _Model = TypeVar("_Model", bound=BaseModel)
-GO_ON = "make the folder writable; nothing that was recorded is lost, and the same command goes on"
+GO_ON = Repair("make the folder writable", "nothing that was recorded is lost, and the same command goes on")
 """What to do about a record that cannot be written."""
 LOCK = ".lock"
 """File of a run folder that is locked while a process runs it."""
@@ -229,7 +229,7 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def write_atomic(path: Path, data: bytes, repair: str = GO_ON) -> None:
+def write_atomic(path: Path, data: bytes, repair: str | Repair = GO_ON) -> None:
     """Replaces a file so that a reader, or a crash at any moment, sees the old or the new content whole.
 
     Raises:

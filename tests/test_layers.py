@@ -15,6 +15,7 @@ LAYERS = (
     {"stats"},
     {
         "access",
+        "advice",
         "notation",
         "store",
         "integrity",

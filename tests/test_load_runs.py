@@ -172,6 +172,7 @@ def test_what_a_budget_leaves_out_comes_with_the_same_command(tmp_path: Path, me
     first = measure(profile, _load(**flags, budget="60s"))
     assert first.manifest.status == "incomplete"
     assert first.manifest.status_reason == "2 trials did not fit the time budget"
+    assert first.manifest.causes == ("budget",)
     recorded = [r.trial.point.arrivals.rate for r in first.trial_records()]
     assert recorded == [20.0, 20.0]
     again = measure(profile, _load(**flags, budget="60s"))

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from swiftkv_bench import integrity
+from swiftkv_bench.advice import STEPS
 from swiftkv_bench.analysis import analyse
 from swiftkv_bench.cli import app
 from swiftkv_bench.engines.fake.server import VERSION
@@ -49,7 +51,14 @@ def test_a_failed_probe_stops_the_load_points_of_its_arm_with_the_reason(profile
     probe = next(p for p in run.manifest.probes if (p.name, p.arm) == ("context length", "swiftkv"))
     assert (probe.status, probe.stops) == ("fail", ("load",))
     findings = [f for f in analyse(run).findings if f.code == "trial-incomplete"]
-    assert [(f.arm, f.message) for f in findings] == [("swiftkv", f"The trial failed: {why}.")]
+    assert [(f.arm, f.message, f.next_step) for f in findings] == [
+        ("swiftkv", f"The trial failed: {why}.", STEPS["probe"])
+    ]
+    # As the step says: other options are a new run.
+    content = yaml.safe_load(profile.read_text())
+    profile.write_text(yaml.safe_dump(content | {"swiftkv_args": {}}))
+    again = CliRunner().invoke(app, ["perf", "--profile", str(profile), "--out", str(folder), "--no-self-test"])
+    assert "holds a run of another plan or other engines; name a new folder" in str(again.exception)
 
 
 def test_an_engine_that_ends_at_a_probe_is_started_again_and_measured_and_its_cause_is_said(
@@ -91,5 +100,12 @@ def test_a_run_goes_on_only_on_the_engine_version_it_was_begun_with(profile: Pat
         "begin a new run with --fresh or another --out"
     )
     assert not path.exists()
-    assert Run(folder).manifest.status == "incomplete"
-    assert Run(folder).manifest.builds == older
+    left = Run(folder)
+    assert (left.manifest.status, left.manifest.builds, left.manifest.causes) == ("incomplete", older, ("refused",))
+    assert [f.next_step for f in analyse(left).findings if f.code == "run-incomplete"] == [STEPS["refused"]]
+    # As the step says: the same command is refused until it is mended, and then goes on.
+    assert isinstance(CliRunner().invoke(app, command).exception, InputError)
+    left.write_manifest(left.manifest.model_copy(update={"builds": run.manifest.builds}))
+    integrity.unseal(folder)
+    assert CliRunner().invoke(app, command).exit_code == 0
+    assert path.exists()

@@ -6,6 +6,7 @@ thresholds of findings in `checks`; how a figure looks is `render`'s.
 
 from collections.abc import Sequence
 
+from swiftkv_bench.advice import next_step
 from swiftkv_bench.analysis.accuracy import analyse_accuracy
 from swiftkv_bench.analysis.perf import analyse_perf
 from swiftkv_bench.analysis.values import (
@@ -52,7 +53,7 @@ def analyse(run: Run, objective: Objective | None = None) -> Analysis:
     if manifest.status != "complete":
         reason = f": {manifest.status_reason}" if manifest.status_reason else ""
         text = sentence(f"The run is {'not finished' if manifest.status == 'running' else 'incomplete'}{reason}")
-        findings.append(Finding("run-incomplete", "warning", text, "Give the same command again to resume it."))
+        findings.append(Finding("run-incomplete", "warning", text, next_step(manifest)))
     if manifest.plan.accuracy is not None:
         part, notes = analyse_accuracy(manifest, manifest.plan.accuracy, run.items, _statuses(run))
         accuracy, findings = (part,), [*findings, *notes]

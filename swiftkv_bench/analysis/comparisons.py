@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from swiftkv_bench.advice import ASKED
 from swiftkv_bench.analysis.coverage import Coverage, missing_items
 from swiftkv_bench.analysis.values import SIDES, ColumnResult, Comparison, ComparisonKind
 from swiftkv_bench.checks import Finding, check_margin, check_missing, check_unparsed
@@ -101,7 +102,7 @@ def _compare(
         notes.append(check_missing(column.name, arm, missing.n, missing.n + len(keys)))
     elif lone:
         text = f"{lone:,} items were answered by one side of the {kind} comparison only and are not compared."
-        notes.append(Finding("unpaired-items", "note", text, "Resume the run.", arm=arm, column=column.name))
+        notes.append(Finding("unpaired-items", "note", text, ASKED, arm=arm, column=column.name))
     if kind != "noise":
         both_sides = set(keys)
         counts = (len(candidate.unparsed & both_sides), len(reference.unparsed & both_sides))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from swiftkv_bench.advice import ASKED, of_column
 from swiftkv_bench.checks.finding import Finding, Severity, sentence
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.stats.items import ItemDelta, Score
@@ -31,7 +32,7 @@ def check_reached(column: str, arm: Arm, status: str, reason: str | None) -> Fin
         return None
     severity: Severity = "warning" if status == "incomplete" else "note"
     text = sentence(f"{status.capitalize()}: {reason or 'no reason was recorded'}")
-    step = "Resume the run, or give its data."
+    step = of_column(status, reason)
     if status == "ended early":
         step = "Bounds count every look at the data; the difference itself may be overstated a little."
     return Finding("column-not-complete", severity, text, step, arm=arm, column=column)
@@ -54,7 +55,7 @@ def check_missing(column: str, arm: Arm, n: int, planned: int) -> Finding:
         f"{n:,} of {planned:,} items have no answer on one side; they are not missing at random, so that a verdict "
         "stands only where it would whatever they had scored."
     )
-    return Finding("missing-answers", "warning", text, "Resume the run.", arm=arm, column=column)
+    return Finding("missing-answers", "warning", text, ASKED, arm=arm, column=column)
 
 
 def check_chance(column: str, chance: float | None, scores: Sequence[Score]) -> Finding | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from swiftkv_bench.advice import of_trial
 from swiftkv_bench.checks.finding import Finding, sentence
 from swiftkv_bench.metrics import ServerMetrics, TrialMetrics, in_flight, requests_needed
 from swiftkv_bench.schema.engine import Arm
@@ -68,7 +69,7 @@ def _incomplete(record: TrialRecord) -> Finding | None:
     if record.status == "complete":
         return None
     reason = record.reason or "no reason was recorded"
-    return Finding("trial-incomplete", "invalid", sentence(f"The trial {record.status}: {reason}"), "Resume the run.")
+    return Finding("trial-incomplete", "invalid", sentence(f"The trial {record.status}: {reason}"), of_trial(record))
 
 
 def _failed(m: TrialMetrics) -> Finding | None:

@@ -17,7 +17,7 @@ from swiftkv_bench.engines.served import own_model, server_version
 from swiftkv_bench.errors import EngineError, InputError, writing
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
-from swiftkv_bench.store import write_atomic
+from swiftkv_bench.store import GO_ON, write_atomic
 
 HOST = "127.0.0.1"
 POLL_S = 0.2
@@ -75,7 +75,7 @@ class ServerProcess:
         """
         check_port_free(self._port)
         self._started = time.perf_counter()
-        with writing(self._log, "make the run folder writable and give the same command again"):
+        with writing(self._log, GO_ON):
             self._log.parent.mkdir(parents=True, exist_ok=True)
             opened = self._log.open("ab")
         self._log_start = opened.tell()

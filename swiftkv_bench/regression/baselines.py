@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from swiftkv_bench.advice import next_step
 from swiftkv_bench.errors import IncomparableError, InputError, writing
 from swiftkv_bench.regression import tables
 from swiftkv_bench.regression.evidence import Evidence, read_run, side_of
@@ -88,7 +89,10 @@ def accept(path: Path, name: str, root: Path, policy: Policy, *, now_utc: str, n
     manifest = evidence.manifest
     if manifest.status != "complete":
         reason = f" ({manifest.status_reason})" if manifest.status_reason else ""
-        raise InputError(f"{path} is {manifest.status}{reason}; give its command again to finish it, then accept it")
+        step = next_step(manifest)
+        raise InputError(
+            f"{path} is {manifest.status}{reason} and not accepted: {step[0].lower()}{step[1:].rstrip('.')}"
+        )
     folder = root / name / manifest.run_id
     if folder.exists():
         raise InputError(f"{path} is accepted as {name} already ({folder}); nothing was changed")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from swiftkv_bench import integrity
 from swiftkv_bench.accuracy.records import read_statuses
+from swiftkv_bench.advice import next_step
 from swiftkv_bench.analysis.cells import trial_figures
 from swiftkv_bench.checks import Finding, check_trial, merge
 from swiftkv_bench.errors import InputError
@@ -246,7 +247,7 @@ def _run_notes(manifest: Manifest, sealed: bool) -> list[Note]:
     if manifest.status != "complete":
         reason = f": {manifest.status_reason}" if manifest.status_reason else ""
         message = f"The run is {'not finished' if manifest.status == 'running' else 'incomplete'}{reason}."
-        notes.append(_plain("run-incomplete", message, "Give the same command again to resume it."))
+        notes.append(_plain("run-incomplete", message, next_step(manifest)))
     elif not sealed:
         message = "The run folder has no checksums, so that edited records cannot be told."
         notes.append(_plain("no-checksums", message, "Run it again with this version."))

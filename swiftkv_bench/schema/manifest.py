@@ -53,6 +53,10 @@ class Probe(Record):
     stops: tuple[Part, ...] = Field((), description="parts of the run that are not measured on the engine if it fails")
 
 
+Cause = Literal["interrupted", "disk", "engine", "refused", "probe", "answer", "trials", "budget"]
+"""What ended a run before it was complete; `advice` says what helps."""
+
+
 class RunPlan(Record):
     """What a run does: an accuracy part, a performance part, or both on the same engines."""
 
@@ -67,6 +71,7 @@ class Manifest(Record):
     run_id: str = Field(description="name of the run folder")
     status: Literal["running", "complete", "incomplete"] = Field(description="how far the run got")
     status_reason: str | None = Field(None, description="why it is incomplete")
+    causes: tuple[Cause, ...] = Field((), description="what ended it before it was complete; empty where it is")
     created_utc: str = Field(description="start, ISO 8601 with UTC offset")
     argv: tuple[str, ...] = Field((), description="command line as typed, secrets redacted")
     profile: str = Field(description="profile name")

@@ -164,4 +164,5 @@ def test_a_run_in_which_every_trial_fails_ends_with_3_and_a_report(profile: Path
     assert found.exit_code == 3
     assert str(found).startswith("all 1 trials on baseline failed; the first: no request succeeded; the first error: ")
     assert open_run(run).manifest.status_reason == "2 trials failed"
+    assert open_run(run).manifest.causes == ("trials",)
     assert "trial-incomplete" in (run / "report" / "summary.json").read_text()
