@@ -38,6 +38,7 @@ def command(
     start_from: Annotated[
         Path | None, typer.Option(help="An earlier --out: go on from its twins' weights, on other text or for longer.")
     ] = None,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="On a GPU, compile layers and loss.")] = True,
     seed: Annotated[int, typer.Option(help="Of the order of the rows.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -61,6 +62,7 @@ def command(
         seed=seed,
         temperature=temperature,
         hidden_weight=hidden_weight,
+        compiled=compiled,
         start_from=start_from,
     )
     with observer(quiet) as shown:

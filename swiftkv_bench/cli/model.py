@@ -1,11 +1,14 @@
 """`swiftkv-bench model`: weights of a known model, and text to distil on."""
 
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from swiftkv_bench.errors import InputError
+from swiftkv_bench.errors import InputError, writing
+from swiftkv_bench.store import replace_file
 
 app = typer.Typer(no_args_is_help=True, help="Fetches a known model; prepares text to distil on.")
 
@@ -32,6 +35,41 @@ def fetch(
     note = make(name, out, from_gguf)
     kind = "the published weights" if note["published_weights"] else f"weights that went through {note['file']}"
     print(f"{out}: {name}, {kind}, sha256 {note['weights_sha256']}")
+
+
+@app.command("seeds")
+def seeds(
+    out: Annotated[Path, typer.Option(help="File of seeds (.jsonl) to write.")],
+    count: Annotated[int, typer.Option(help="Seeds to write.", min=1)] = 4000,
+    seed: Annotated[int, typer.Option(help="Of the choice.")] = 0,
+) -> None:
+    """Makes varied beginnings for sample: questions, exercises, quizzes, openings of prose."""
+    from swiftkv_bench.embedded.seeds import seeds as make
+
+    entries = make(count, seed)
+    _write_lines(out, entries)
+    print(f"{out}: {len(entries):,} seeds")
+
+
+@app.command("items")
+def items(
+    out: Annotated[Path, typer.Option(help="File (.jsonl) to write.")],
+    suite: Annotated[
+        list[str] | None, typer.Option(help="Suite or SUITE:COLUMN, as for accuracy. Repeats.  [default: paper]")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Local copies of the data sets, as for accuracy.")] = None,
+) -> None:
+    """Writes what accuracy asks as text, one item a line, for the --exclude of sample and rows."""
+    from swiftkv_bench.accuracy.texts import item_texts
+
+    texts = [text for request in suite or ["paper"] for text in item_texts(request, data_dir)]
+    _write_lines(out, ({"text": text} for text in texts))
+    print(f"{out}: {len(texts):,} items")
+
+
+def _write_lines(out: Path, entries: Iterable[Mapping[str, object]]) -> None:
+    with writing(out, "choose another file with --out"):
+        replace_file(out, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
 
 
 @app.command("sample")

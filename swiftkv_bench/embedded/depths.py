@@ -54,7 +54,9 @@ class Depths:
             self.twins[depth] = twin
 
     def compile(self) -> None:
-        """Compile the layers: one graph for the base's, one for the twins'."""
+        """Compile the layers: one graph for the base's, one for the twins'; what cannot be compiled runs as it is."""
+        torch._dynamo.config.suppress_errors = True
+        torch.backends.cuda.enable_cudnn_sdp(False)  # the flash kernel shares keys between heads in both directions
         torch._dynamo.config.recompile_limit = 64  # a graph for each row length; no public name
         for model in (self.base, *self.twins.values()):
             model.compile_layers()

@@ -19,6 +19,7 @@ from swiftkv_bench.embedded.depths import Depths
 from swiftkv_bench.embedded.distill import DistillationLoss
 from swiftkv_bench.embedded.divergence import compiled_chunk_loss, divergences, nearness
 from swiftkv_bench.embedded.text_rows import TextFeed, TextRows
+from swiftkv_bench.embedded.weights_io import save_weights
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.roofline import matrix_rate
@@ -42,6 +43,7 @@ class Course:
         learning_rate: peak, after a linear warm-up; it falls to zero along half a cosine.
         seed: of the order of the rows.
         save_every_s: seconds between two saved states.
+        compiled: on a GPU, compile layers and loss; what cannot be compiled runs as it is.
         loss: what is minimised.
     """
 
@@ -51,6 +53,7 @@ class Course:
     learning_rate: float
     seed: int = 0
     save_every_s: float = 60.0
+    compiled: bool = True
     loss: DistillationLoss = field(default_factory=DistillationLoss)
 
 
@@ -74,7 +77,7 @@ class Trained:
     Attributes:
         steps: optimizer steps, those before an interruption included.
         tokens: trained on.
-        seconds: of the last call.
+        seconds: of all calls, each up to its last saved state but for the last one.
         tokens_per_s: between reports, the median.
         peak_share: of the card's matrix rate that the needed operations used (MFU); None where it is not known.
     """
@@ -101,12 +104,13 @@ class Distillation:
             lr=course.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True,
         )  # fmt: skip
         self._chunk_loss = {}
-        if self._device.type == "cuda":
+        if self._device.type == "cuda" and course.compiled:
             depths.compile()
             self._chunk_loss = {"chunk_loss": compiled_chunk_loss()}
         self._curve: list[dict[str, Any]] = []
         self._rates: list[float] = []
         self._step = self._tokens = 0
+        self._earlier_s = 0.0
         #: Each twin before and after training; filled by `run`.
         self.undistilled: dict[int, Nearness] = {}
         self.distilled: dict[int, Nearness] = {}
@@ -131,21 +135,23 @@ class Distillation:
                 self._measure_when_due(share, begun, mean)
                 now = time.perf_counter()
                 if now - saved >= self._course.save_every_s:
-                    self._save()
+                    self._save(begun)
                     saved = now
                 reported, since = time.perf_counter(), self._tokens
         self.distilled = self.measure(mean)
         (self._folder / "state.pt").unlink(missing_ok=True)
-        seconds = time.perf_counter() - begun
+        for depth in self._depths.twins:
+            kept_weights(self._folder, depth).unlink(missing_ok=True)
+        seconds = self._earlier_s + time.perf_counter() - begun
         self._observer.finish("distill", f"distilled on {self._tokens:,} tokens in {seconds:.0f} s")
         rate = sorted(self._rates)[len(self._rates) // 2] if self._rates else None
         return Trained(self._step, self._tokens, seconds, rate, self._peak_share(rate))
 
     def _share(self, begun: float) -> float:
-        """How much of the course is done."""
+        """How much of the course is done; the time of an earlier call counts up to its last saved state."""
         if self._course.steps is not None:
             return self._step / self._course.steps
-        return (time.perf_counter() - begun) / (self._course.budget_s or math.inf)
+        return (self._earlier_s + time.perf_counter() - begun) / (self._course.budget_s or math.inf)
 
     def _report_every(self) -> int:
         return _REPORT_STEPS if self._course.steps is None else max(1, self._course.steps // 100)
@@ -261,10 +267,11 @@ class Distillation:
         with (self._folder / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(event) + "\n")
 
-    def _save(self) -> None:
-        """Everything exactly, in one file that appears whole."""
+    def _save(self, begun: float) -> None:
+        """Everything exactly, in one file that appears whole; beside it the weights alone, rounded, to take away."""
         staging = self._folder / ".state.pt.part"
         content = {
+            "seconds": self._earlier_s + time.perf_counter() - begun,
             "step": self._step, "tokens": self._tokens, "curve": self._curve,
             "undistilled": {depth: asdict(near) for depth, near in self.undistilled.items()},
             "optimizer": self._optimizer.state_dict(),
@@ -272,6 +279,8 @@ class Distillation:
         }  # fmt: skip
         torch.save(content, staging)
         staging.replace(self._folder / "state.pt")
+        for depth in self._depths.twins:
+            save_weights(kept_weights(self._folder, depth), self._depths.added(depth))
 
     def _restore(self) -> None:
         path = self._folder / "state.pt"
@@ -280,12 +289,18 @@ class Distillation:
             return
         content = torch.load(path, map_location=self._device)
         self._step, self._tokens, self._curve = content["step"], content["tokens"], content["curve"]
+        self._earlier_s = content["seconds"]
         self.undistilled = {depth: Nearness(**near) for depth, near in content["undistilled"].items()}
         for depth, added in content["weights"].items():
             self._depths.load(depth, added)
         self._optimizer.load_state_dict(content["optimizer"])
         total = "" if self._course.steps is None else f" of {self._course.steps}"
         self._observer.note(f"Going on from step {self._step}{total}.")
+
+
+def kept_weights(training: Path, depth: int) -> Path:
+    """Where a training that is not at its end keeps what a twin adds, as of the last saved state."""
+    return training / f"n{depth}.safetensors"
 
 
 def _unit(hidden: Tensor) -> Tensor:

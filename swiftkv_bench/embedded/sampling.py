@@ -57,6 +57,7 @@ class Sampler:
         self._model, self._tokens, self._rows = model, tokens, rows
         shape, weight = model.shape, model.head
         self._shape: ModelShape = shape
+        torch.backends.cuda.enable_cudnn_sdp(False)  # would plan anew for every number of keys
         size = (shape.num_hidden_layers, rows, shape.num_key_value_heads, tokens, shape.head_dim)
         self._keys = torch.empty(size, dtype=weight.dtype, device=weight.device)
         self._values = torch.empty_like(self._keys)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftkv_bench.embedded.depths import Depths
 from swiftkv_bench.embedded.distill import DistillationLoss
-from swiftkv_bench.embedded.distilling import Course, Distillation, Nearness, Trained
+from swiftkv_bench.embedded.distilling import Course, Distillation, Nearness, Trained, kept_weights
 from swiftkv_bench.embedded.llama_folder import ADDED_FILE, LlamaFolder
 from swiftkv_bench.embedded.text_rows import digest, read_rows
 from swiftkv_bench.embedded.weights_io import load_weights
@@ -40,6 +40,7 @@ class TwinSettings:
         save_every_s: seconds between two saved states.
         temperature: at which distributions are compared.
         hidden_weight: of the last hidden states' distance in the loss.
+        compiled: on a GPU, compile layers and loss.
         start_from: a folder that this command wrote: its twins' weights instead of the base's to start from.
     """
 
@@ -53,13 +54,16 @@ class TwinSettings:
     save_every_s: float = 60.0
     temperature: float = DistillationLoss.temperature
     hidden_weight: float = DistillationLoss.hidden_weight
+    compiled: bool = True
     start_from: Path | None = None
 
     def course(self) -> Course:
         """How the loop is to train."""
         loss = DistillationLoss(self.temperature, self.hidden_weight)
         tokens = self.batch_rows * self.row_tokens
-        return Course(self.steps, self.budget_s, tokens, self.learning_rate, self.seed, self.save_every_s, loss)
+        return Course(
+            self.steps, self.budget_s, tokens, self.learning_rate, self.seed, self.save_every_s, self.compiled, loss
+        )
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def _earlier(folder: Path, depth: int, wanted: Mapping[str, Tensor]) -> dict[str
     Raises:
         InputError: there is no such file, or it is of another model or depth.
     """
-    places = [folder / f"n{depth}" / ADDED_FILE, folder / ADDED_FILE]
+    places = [folder / f"n{depth}" / ADDED_FILE, folder / ADDED_FILE, kept_weights(folder / _TRAINING, depth)]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise InputError(f"--start-from {folder} has no n{depth}/{ADDED_FILE}: give a folder that distill wrote.")
@@ -173,7 +177,7 @@ def _claim(out: Path, source: dict[str, str], settings: TwinSettings) -> None:
         "depths": list(settings.depths),
         "start_from": None if settings.start_from is None else str(settings.start_from.resolve()),
     }
-    wanted = source | {name: value for name, value in values.items() if name != "save_every_s"}
+    wanted = source | {name: value for name, value in values.items() if name not in ("save_every_s", "compiled")}
     if note.exists():
         known = json.loads(note.read_bytes())
         changed = [name for name, value in wanted.items() if known.get(name) != value]

@@ -1,6 +1,7 @@
 """Text to distil on: what a model writes, rows files, and passages of evaluation items kept out."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ from typer.testing import CliRunner
 
 from swiftkv_bench.cli import app
 from swiftkv_bench.embedded.checkpoint import ensure_pair
+from swiftkv_bench.embedded.items import items
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
 from swiftkv_bench.embedded.model import Llama
 from swiftkv_bench.embedded.overlap import Passages
 from swiftkv_bench.embedded.row_file import read_rows, write_rows
 from swiftkv_bench.embedded.sampling import Plan, Sampler, Turns
+from swiftkv_bench.embedded.seed_words import FACTS
+from swiftkv_bench.embedded.seeds import seeds
 from swiftkv_bench.errors import InputError
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen"
@@ -72,3 +76,39 @@ def test_rows_command_leaves_out_documents_with_an_excluded_passage(tmp_path: Pa
     assert done.exit_code == 0, done.output
     assert "of 2 documents; 1 documents held an excluded passage" in done.output
     assert read_rows(tmp_path / "rows.npz").shape[1] == 64
+
+
+def test_seeds_are_different_and_the_same_for_one_seed(tmp_path: Path) -> None:
+    made = seeds(400, 7)
+    assert made == seeds(400, 7)
+    assert made != seeds(400, 8)
+    assert sum(entry == {"messages": []} for entry in made) == 10
+    texts = [json.dumps(entry) for entry in made if entry != {"messages": []}]
+    assert len(set(texts)) == 390
+    kinds = {(tuple(entry), entry.get("messages", [{}])[-1:] != []) for entry in made}
+    assert kinds == {(("messages",), True), (("messages",), False), (("text",), True)}
+    done = CliRunner().invoke(app, ["model", "seeds", "--count", "400", "--seed", "7", "--out", f"{tmp_path}/s.jsonl"])
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()] == made
+
+
+def test_a_quiz_of_the_seeds_names_the_letter_of_its_answer() -> None:
+    answered = re.compile(r"capital of (\w+)\?\n((?:[ABCD][.):] \w+\n?){4})Answer: ([ABCD])")
+    found = [match for entry in seeds(3000, 0) for match in answered.finditer(entry.get("text", ""))]
+    assert len(found) > 20
+    for country, options, letter in (match.groups() for match in found):
+        right = next(line[3:] for line in options.splitlines() if line.startswith(letter))
+        assert (country, right) in FACTS["What is the capital of {}?"]
+
+
+def test_items_command_writes_every_string_of_what_a_suite_asks(tmp_path: Path) -> None:
+    out = tmp_path / "items.jsonl"
+    done = CliRunner().invoke(app, ["model", "items", "--suite", "mini:mini_arc", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line)["text"] for line in out.read_text().splitlines()]
+    for item in items("mini_arc", "test", 20):
+        wanted = [value for value in item.doc.values() if isinstance(value, str)]
+        assert wanted
+        assert any(all(value in line for value in wanted) for line in lines)
+    wrong = CliRunner().invoke(app, ["model", "items", "--suite", "nosuch", "--out", str(out)])
+    assert isinstance(wrong.exception, InputError)

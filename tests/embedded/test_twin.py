@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from swiftkv_bench.embedded.architecture import swiftkv_sources
 from swiftkv_bench.embedded.checkpoint import ensure_pair
@@ -78,11 +79,31 @@ def test_interrupted_distillation_goes_on_and_ends_the_same(
     with pytest.raises(KeyboardInterrupt):
         make_twins(model, [data], tmp_path, SETTINGS, Cut(9))
     assert not (tmp_path / "config.json").exists()
+    kept = read_tensors(tmp_path / "training" / "n4.safetensors")
+    assert kept.keys() == swiftkv_sources(8, 4).keys()
     going_on = Cut(-1)
     assert make_twins(model, [data], tmp_path, SETTINGS, going_on)[4] == made[1]
     assert going_on.notes == ["Going on from step 8 of 20."]
     name = "model-swiftkv.safetensors"
     assert (tmp_path / name).read_bytes() == (made[0] / name).read_bytes()
+    assert not (tmp_path / "training" / "n4.safetensors").exists()
+
+
+def test_time_of_an_interrupted_call_counts(model: Path, data: Path, tmp_path: Path) -> None:
+    class Cut(Silent):
+        def progress(self, key: str, text: str, done: float | None = None, total: float | None = None) -> None:
+            if done is not None and done > 0.5:
+                raise KeyboardInterrupt
+
+    timed = replace(SETTINGS, steps=None, budget_s=8.0, batch_rows=1)
+    with pytest.raises(KeyboardInterrupt):
+        make_twins(model, [data], tmp_path, timed, Cut())
+    state = torch.load(tmp_path / "training" / "state.pt")
+    assert 0.0 < state["seconds"] < 8.0
+    make_twins(model, [data], tmp_path, timed, Silent())
+    record = json.loads((tmp_path / "training" / "record.json").read_text())
+    assert record["training"]["seconds"] == pytest.approx(8.0, abs=3.0)
+    assert record["training"]["steps"] > state["step"]
 
 
 def test_sharded_source_is_read(model: Path, tmp_path: Path, data: Path, made: tuple[Path, Agreement]) -> None:
