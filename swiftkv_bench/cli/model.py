@@ -97,7 +97,8 @@ def sample(
     with observer(quiet) as shown:
         written = write_samples(model, seeds, out, settings, exclude, shown)
     print(
-        f"{written.files} rows files at {out}: {written.rows:,} rows, {written.tokens:,} tokens; "
+        f"{written.files} rows files at {out}: {written.rows:,} rows, {written.tokens:,} tokens "
+        f"({written.tokens_per_s:,.0f} tokens/s); "
         f"{written.excluded} rows held an excluded passage and are left out"
     )
 

@@ -53,12 +53,13 @@ class SampleSettings:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, and the rows left out."""
+    """What was written, the rows left out, and tokens of both a second of sampling."""
 
     files: int
     rows: int
     tokens: int
     excluded: int
+    tokens_per_s: float
 
 
 @dataclass(frozen=True)
@@ -102,12 +103,13 @@ def write_samples(
         plan = _plan(found, settings, order, device)
         batches.append(sampler(plan, on_device, generator).cpu().numpy())
     observer.finish("sample")
+    rate = len(batches) * settings.batch_rows * settings.row_tokens / (time.perf_counter() - begun)
     ids = np.concatenate(batches)[: settings.rows]
     kept = _free_of(passages, ids, tokenizer)
     excluded = len(ids) - len(kept)
     with writing(out, "choose another file with --out"):
         files = _write(out, kept)
-    return Written(files, len(kept), kept.size, excluded)
+    return Written(files, len(kept), kept.size, excluded, rate)
 
 
 def _free_of(passages: Passages, ids: npt.NDArray[np.int64], tokenizer: Any) -> npt.NDArray[np.int64]:

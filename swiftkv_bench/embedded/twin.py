@@ -162,6 +162,7 @@ def _record(source: LlamaFolder, settings: TwinSettings, device: torch.device, t
         "settings": asdict(settings) | {"start_from": settings.start_from and str(settings.start_from)},
         "training": asdict(trained),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         "torch": torch.__version__,
     }
 
