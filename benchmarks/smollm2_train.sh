@@ -70,12 +70,13 @@ train)
     code=0
     timeout -s INT "${LIMIT:-565}" $python -m swiftkv_bench distill "$work/model" --layers 22,15,8 "${data[@]}" --row-tokens "$row_tokens" --batch-rows "$batch_rows" \
         --learning-rate "${RATE:-1e-3}" --budget-s "$seconds" --out "$work/twins" ${COMPILE:---compile} || code=$?
-    cp "$work"/twins/training/{log.jsonl,curves.csv} "$out/"
-    cp "$work/twins/training/record.json" "$out/" || echo "not at its end: the same call goes on"
+    for kept in log.jsonl curves.csv record.json; do
+        cp "$work/twins/training/$kept" "$out/" || echo "no $kept yet: the same call goes on"
+    done
     for depth in 22 15 8; do
         added=$work/twins/n$depth/model-swiftkv.safetensors
         [ -e "$added" ] || added=$work/twins/training/n$depth.safetensors
-        split -b 15m "$added" "$out/n$depth."
+        [ ! -e "$added" ] || split -b 15m "$added" "$out/n$depth."
     done
     exit "$code"
     ;;

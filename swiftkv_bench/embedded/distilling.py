@@ -25,8 +25,8 @@ from swiftkv_bench.observer import Observer
 from swiftkv_bench.roofline import matrix_rate
 from swiftkv_bench.store import replace_file
 
-#: Steps of linear warm-up where only the time is given, and steps between two reports.
-_WARMUP_STEPS, _REPORT_STEPS = 50, 20
+#: Where only the time is given: steps of linear warm-up, and steps or seconds between two reports.
+_WARMUP_STEPS, _REPORT_STEPS, _REPORT_S = 50, 20, 20.0
 
 #: Measurements on held-out text in a training, beside those before and after.
 _MEASUREMENTS = 10
@@ -121,7 +121,7 @@ class Distillation:
         if self._step == 0:
             self.undistilled = self.measure(None)
         begun = saved = reported = time.perf_counter()
-        since = self._tokens
+        since = self._step, self._tokens
         rows = self._feed(self._step)
         losses = torch.zeros(len(self._depths.twins), device=self._device)
         mean: dict[int, float] | None = None
@@ -129,7 +129,7 @@ class Distillation:
             ids = next(rows)
             losses += self._train(ids, share)
             self._step, self._tokens = self._step + 1, self._tokens + ids.numel()
-            if self._step % self._report_every() == 0 or self._step == self._course.steps:
+            if self._report_due(reported):
                 mean = self._mean(losses, reported, since, share)
                 losses.zero_()
                 self._measure_when_due(share, begun, mean)
@@ -137,7 +137,7 @@ class Distillation:
                 if now - saved >= self._course.save_every_s:
                     self._save(begun)
                     saved = now
-                reported, since = time.perf_counter(), self._tokens
+                reported, since = time.perf_counter(), (self._step, self._tokens)
         self.distilled = self.measure(mean)
         (self._folder / "state.pt").unlink(missing_ok=True)
         for depth in self._depths.twins:
@@ -153,8 +153,10 @@ class Distillation:
             return self._step / self._course.steps
         return (self._earlier_s + time.perf_counter() - begun) / (self._course.budget_s or math.inf)
 
-    def _report_every(self) -> int:
-        return _REPORT_STEPS if self._course.steps is None else max(1, self._course.steps // 100)
+    def _report_due(self, reported: float) -> bool:
+        if self._course.steps is not None:
+            return self._step % max(1, self._course.steps // 100) == 0 or self._step == self._course.steps
+        return self._step % _REPORT_STEPS == 0 or time.perf_counter() - reported > _REPORT_S
 
     def _train(self, ids: Tensor, share: float) -> Tensor:
         """One optimizer step; returns the mean loss of each twin."""
@@ -182,15 +184,15 @@ class Distillation:
         distance = torch.stack([(_unit(state) - wanted).square().mean() for state in learned])
         return divergence.mean(dim=1) + loss.hidden_weight * distance
 
-    def _mean(self, losses: Tensor, reported: float, since: int, share: float) -> dict[int, float]:
+    def _mean(self, losses: Tensor, reported: float, since: tuple[int, int], share: float) -> dict[int, float]:
         """Mean losses since the last report, which is shown; waits for the device."""
-        steps = self._report_every()
+        steps, tokens = self._step - since[0], self._tokens - since[1]
         mean = dict(zip(self._depths.twins, (losses / steps).tolist(), strict=True))
         if not all(map(math.isfinite, mean.values())):
             raise InputError(
                 f"--learning-rate {self._course.learning_rate:g}: the loss is infinite; give a smaller one."
             )
-        rate = (self._tokens - since) / (time.perf_counter() - reported)
+        rate = tokens / (time.perf_counter() - reported)
         self._rates.append(rate)
         peak = self._peak_share(rate)
         words = ", ".join(f"N={depth} {loss:.4f}" for depth, loss in mean.items())
