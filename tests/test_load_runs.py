@@ -1,5 +1,6 @@
 """Load runs on two fake engines whose latencies are known: what is measured is what they do."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,10 +80,9 @@ def _ttft_s(table: RequestTable) -> Float:
 
 
 def _tpot_s(table: RequestTable) -> Float:
-    """For streams of one token a chunk."""
-    gaps = np.diff(table.chunk_start) - 1
-    first, last = table.chunk_s[table.chunk_start[:-1]], table.chunk_s[table.chunk_start[1:] - 1]
-    return np.asarray((last - first) / gaps, dtype=np.float64)
+    """For streams of one token a chunk: all but the tokens that came with the first."""
+    streams = [table.chunk_s[a:b] for a, b in itertools.pairwise(table.chunk_start.tolist())]
+    return np.array([(s[-1] - s[0]) / (s > s[0]).sum() for s in streams])
 
 
 def _assert_geometric_mean(gain: Gain) -> None:
@@ -208,10 +208,10 @@ def test_engines_in_turn_are_never_up_at_once(tmp_path: Path, measure: Measure) 
     ]  # fmt: skip
 
 
-def test_an_engine_whose_streams_never_end_leaves_failed_trials_and_an_incomplete_run(
+def test_an_engine_that_never_says_why_it_ended_leaves_failed_trials_and_an_incomplete_run(
     tmp_path: Path, measure: Measure
 ) -> None:
-    profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01, "fault": "no-done"})
+    profile = profile_file(tmp_path, {"ttft": 0.01}, {"ttft": 0.01, "fault": "finish:reason=null"})
     with pytest.raises(EngineError, match="all 1 trials on swiftkv failed"):
         measure(profile, _load(input_len=["50"], output_len="1", rate=["20"], requests=4, repeats=1))
     run = Run(tmp_path / "run")
@@ -222,7 +222,7 @@ def test_an_engine_whose_streams_never_end_leaves_failed_trials_and_an_incomplet
 
 
 def test_a_second_baseline_engine_takes_its_turn_and_shows_the_noise(tmp_path: Path, measure: Measure) -> None:
-    profile = profile_file(tmp_path, {"ttft": 0.05}, {"ttft": 0.025})
+    profile = profile_file(tmp_path, {"ttft": 0.05}, {"ttft": 0.025}, itl=0.01)
     load = _load(input_len=["50"], output_len="2", rate=["inf"], requests=4, repeats=2)
     run = measure(profile, load, repeat_baseline=True)
     assert [(t.trial.arm, t.trial.repeat) for t in sorted(run.trial_records(), key=lambda t: t.started_utc)] == [

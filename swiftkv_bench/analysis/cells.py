@@ -7,7 +7,15 @@ import numpy as np
 
 from swiftkv_bench.analysis.values import METRICS, Metric, Sample
 from swiftkv_bench.checks import Finding, TrialCheck, check_trial
-from swiftkv_bench.metrics import GapHistogram, Objective, ServerMetrics, TrialMetrics, server_metrics, trial_metrics
+from swiftkv_bench.metrics import (
+    GapHistogram,
+    Lengths,
+    Objective,
+    ServerMetrics,
+    TrialMetrics,
+    server_metrics,
+    trial_metrics,
+)
 from swiftkv_bench.schema.perf import Float, RequestStatus, RequestTable, TrialRecord
 from swiftkv_bench.schema.telemetry import Telemetry
 from swiftkv_bench.sweep import Outcome
@@ -26,6 +34,9 @@ class Counts:
     ok: int
     good: int | None
     failures: dict[RequestStatus, int]
+    prompt_tokens: int
+    """Of finished requests, as `output_tokens`."""
+    output_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,17 @@ class Cell:
         """Finished requests of the used trials."""
         return sum(t.counts.ok for t in self.used)
 
+    @property
+    def lengths(self) -> Lengths:
+        """Mean lengths of the finished requests of the used trials."""
+        counts = [t.counts for t in self.used]
+        outputs = [c.output_tokens for c in counts if c.output_tokens is not None]
+        prompt = sum(c.prompt_tokens for c in counts)
+        if not self.ok:
+            return None, None
+        # Texts that neither side counted have -1.
+        return prompt / self.ok if prompt > 0 else None, sum(outputs) / self.ok if len(outputs) == len(counts) else None
+
     def values(self, metric: Metric) -> Float | None:
         """The metric's latency of every finished request; None where only a histogram was kept."""
         arrays = [t.latencies[metric.latency] for t in self.used if metric.latency in t.latencies]
@@ -100,7 +122,7 @@ def reduce_trial(
         server=server,
         telemetry=record.telemetry,
         sample=_sample(table, m, record.trial.repeat),
-        counts=Counts(m.requests, m.ok, m.good, m.failures),
+        counts=Counts(m.requests, m.ok, m.good, m.failures, m.prompt_tokens, m.output_tokens),
     )
     return trial, check.findings
 

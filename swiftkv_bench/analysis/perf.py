@@ -8,8 +8,8 @@ from swiftkv_bench.analysis.cells import Cell, reduce_trial
 from swiftkv_bench.analysis.estimates import point_arm
 from swiftkv_bench.analysis.limits import rate_limits
 from swiftkv_bench.analysis.values import METRICS, Gain, Overall, PerfAnalysis, PointArm, PointResult
-from swiftkv_bench.checks import Finding, check_samples, check_self_test, check_spread
-from swiftkv_bench.metrics import Objective
+from swiftkv_bench.checks import Finding, check_samples, check_self_test, check_spread, sentence
+from swiftkv_bench.metrics import Objective, unequal_lengths
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import PROCESSES, UNPACED, PerfPlan, Point, RequestTable, TrialRecord
@@ -41,7 +41,8 @@ def analyse_perf(
             _keep_valid(list(measured.values()))
             arms = {arm: point_arm(arm, cell, objective) for arm, cell in measured.items()}
             results.append(_point_result(point, arms, cells, bounds))
-            findings += _point_findings(point, arms)
+            unequal = _unequal(measured.get("baseline"), measured.get("swiftkv"))
+            findings += _point_findings(point, arms, unequal)
     analysis = PerfAnalysis(
         run_id=manifest.run_id,
         suite=plan.suite,
@@ -78,7 +79,8 @@ def _arms(plan: PerfPlan) -> list[Arm]:
 def _point_result(
     point: Point, arms: dict[Arm, PointArm], cells: Mapping[tuple[str, Arm], Cell], bounds: Bounds
 ) -> PointResult:
-    withheld = _withheld(arms)
+    unequal = _unequal(cells.get((point.point_id, "baseline")), cells.get((point.point_id, "swiftkv")))
+    withheld = _withheld(arms) or unequal
     gains: dict[str, Gain] = {}
     if "baseline" in arms and "swiftkv" in arms and all(arms[a].valid for a in ("baseline", "swiftkv")):
         gains = _gains(cells[point.point_id, "baseline"], cells[point.point_id, "swiftkv"])
@@ -98,14 +100,26 @@ def _valid(cell: Cell) -> Cell:
 
 
 def _gains(reference: Cell, candidate: Cell) -> dict[str, Gain]:
-    """Metric key -> gain of the candidate; latencies of saturated cells have none."""
-    saturated = reference.saturated or candidate.saturated
+    """Metric key -> gain of the candidate. Latencies of saturated cells have none, nor has what depends on lengths
+    where these are unequal."""
+    saturated, unequal = (
+        reference.saturated or candidate.saturated,
+        unequal_lengths(reference.lengths, candidate.lengths),
+    )
     found = {
         key: _gain(key, reference, candidate)
         for key, metric in METRICS.items()
-        if key != "achieved_rate" and not (saturated and metric.latency is not None)
+        if key != "achieved_rate"
+        and not (saturated and metric.latency is not None)
+        and not (unequal is not None and metric.by_length)
     }
     return {key: gain for key, gain in found.items() if gain is not None}
+
+
+def _unequal(reference: Cell | None, candidate: Cell | None) -> str | None:
+    """Why what depends on lengths is not compared; None when it is."""
+    found = None if reference is None or candidate is None else unequal_lengths(reference.lengths, candidate.lengths)
+    return None if found is None else f"{found}: throughput, E2E latency and energy are not compared"
 
 
 def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:
@@ -134,8 +148,15 @@ def _gain(key: str, reference: Cell, candidate: Cell) -> Gain | None:
     return Gain(found.ratio, found.interval(), found.n, found.p_equal, found.method, by_repeat)
 
 
-def _point_findings(point: Point, arms: Mapping[Arm, PointArm]) -> list[Finding]:
+def _point_findings(point: Point, arms: Mapping[Arm, PointArm], unequal: str | None) -> list[Finding]:
     found: list[Finding | None] = [check_samples(min(a.ok for a in arms.values()), point.point_id)]
+    if unequal is not None:
+        step = "Make both engines answer alike: the same max_tokens, ignore_eos and prompts."
+        found.append(
+            Finding(
+                "unequal-lengths", "warning", sentence(unequal[0].upper() + unequal[1:]), step, point=point.point_id
+            )
+        )
     random = PROCESSES[point.arrivals.process].random
     # Below capacity the throughput of random arrivals is what they happened to bring.
     keys = ("ttft_mean_s",) if random else ("ttft_mean_s", "output_throughput")

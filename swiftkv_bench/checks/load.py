@@ -8,9 +8,10 @@ import numpy as np
 
 from swiftkv_bench.advice import of_trial
 from swiftkv_bench.checks.finding import Finding, sentence
+from swiftkv_bench.checks.tokens import check_tokens
 from swiftkv_bench.metrics import ServerMetrics, TrialMetrics, in_flight, requests_needed
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import PROCESSES, STATUS, UNPACED, ClientTelemetry, RequestTable, SelfTest, TrialRecord
+from swiftkv_bench.schema.perf import PROCESSES, UNPACED, ClientTelemetry, RequestTable, SelfTest, TrialRecord
 from swiftkv_bench.stats.series import gamma_gaps_fit, growth
 from swiftkv_bench.units import count, duration, percent
 
@@ -56,7 +57,7 @@ def check_trial(record: TrialRecord, table: RequestTable, m: TrialMetrics, serve
         *_client(record, table, m),
         _prefix_cache(record, table, server),
         saturation,
-        *_tokens(table, m),
+        *check_tokens(table, m),
         _server(m, server, record.client),
         _preempted(server),
     ]
@@ -211,43 +212,6 @@ def _saturation(record: TrialRecord, table: RequestTable) -> Finding | None:
         "answers slower than requests come, so latencies grow with the length of the run.",
         "Read throughput here, and latencies at a lower rate; --rate auto finds the capacity.",
     )
-
-
-def _tokens(table: RequestTable, m: TrialMetrics) -> list[Finding]:
-    ok = table.status == STATUS.index("ok")
-    found = []
-    told = ok & (table.output_tokens >= 0)
-    empty = int((told & (table.output_tokens == 0)).sum()) + int((ok & (np.diff(table.chunk_start) == 0)).sum())
-    if empty:
-        text = f"{empty:,} finished requests brought no token."
-        found.append(
-            Finding(
-                "zero-tokens", "invalid", text, "Look at the engine log and at --output-len; the model may be broken."
-            )
-        )
-    short = int((told & (table.output_tokens < table.output_tokens_asked) & (table.output_tokens > 0)).sum())
-    if short:
-        text = f"{short:,} of {int(ok.sum()):,} answers ended before the output length asked for."
-        found.append(
-            Finding(
-                "short-answers",
-                "warning",
-                text,
-                "The server ignores ignore_eos; compare with equal output lengths only.",
-            )
-        )
-    if m.output_tokens is None and m.ok:
-        text = "The server does not tell output tokens (no usage), so TPOT and throughput are missing."
-        found.append(Finding("no-usage", "warning", text, "Use a server that honours stream_options.include_usage."))
-    # A text that nobody counted has no length to compare with.
-    counted = ok & (table.prompt_tokens >= 0) & (table.prompt_tokens_asked >= 0)
-    other = int((counted & (table.prompt_tokens != table.prompt_tokens_asked)).sum())
-    if other:
-        text = f"For {other:,} requests the server counts another prompt length than was sent."
-        found.append(
-            Finding("prompt-length", "warning", text, "The server adds or cuts tokens; give the right --tokenizer.")
-        )
-    return found
 
 
 def _server(m: TrialMetrics, server: ServerMetrics, client: ClientTelemetry | None) -> Finding | None:

@@ -16,12 +16,13 @@ from swiftkv_bench.metrics.distributions import (
     gaps,
     requests_needed,
 )
+from swiftkv_bench.metrics.lengths import Lengths, unequal_lengths
 from swiftkv_bench.metrics.requests import Objective, RequestMetrics, request_metrics
 from swiftkv_bench.metrics.server import ServerMetrics, server_metrics
 from swiftkv_bench.metrics.trial import LATENCIES, TrialMetrics, failures, in_flight, trial_metrics
 
 __all__ = [
-    "DEFINITIONS", "LATENCIES", "QUANTILES", "Distribution", "GapHistogram", "Gaps", "Objective", "RequestMetrics",
-    "ServerMetrics", "TrialMetrics", "distribution", "failures", "gaps", "in_flight", "request_metrics",
-    "requests_needed", "server_metrics", "trial_metrics",
+    "DEFINITIONS", "LATENCIES", "QUANTILES", "Distribution", "GapHistogram", "Gaps", "Lengths", "Objective",
+    "RequestMetrics", "ServerMetrics", "TrialMetrics", "distribution", "failures", "gaps", "in_flight",
+    "request_metrics", "requests_needed", "server_metrics", "trial_metrics", "unequal_lengths",
 ]  # fmt: skip

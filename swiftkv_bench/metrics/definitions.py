@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 DEFINITIONS: Mapping[str, str] = {
     "TTFT": "Time to first token: arrival of the first chunk with non-empty content, minus send. "
-    "An empty role delta is no content.",
+    "An empty role delta is no content. None, like TPOT and ITL, where over half of the answers came in one read.",
     "TTFT from schedule": "The same chunk, minus the time the schedule wanted the request sent "
     "(free of coordinated omission).",
-    "TPOT": "Time per output token: (last chunk − first chunk) / (output tokens − tokens in the first chunk), "
-    "per request; none below two tokens or two chunks. Output tokens are the server's usage count.",
+    "TPOT": "Time per output token: (last chunk − first chunk) / (output tokens − tokens that came with the first "
+    "chunk, in the same read), per request; none below two tokens or two reads. Output tokens are the server's usage "
+    "count; chunks whose tokens it does not tell are taken as equal.",
     "ITL": "Inter-token latency: every gap between consecutive chunks of a request, pooled over requests.",
     "ITL per token": "Each gap divided by the tokens of the chunk that ends it, counted once a token; "
     "none where the server does not tell tokens per chunk.",

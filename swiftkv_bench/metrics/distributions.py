@@ -137,11 +137,20 @@ class Gaps:
     several: int
     """Chunks after the first with more than one token."""
 
+    @classmethod
+    def none(cls) -> "Gaps":
+        """Of answers that were not streamed."""
+        return cls(GapHistogram(), GapHistogram(), 0)
 
-def gaps(table: RequestTable) -> Gaps:
-    """ITL and ITL per token of the finished requests of a trial."""
+
+def gaps(table: RequestTable, *, counted: bool = True) -> Gaps:
+    """ITL and ITL per token of the finished requests of a trial.
+
+    Args:
+        counted: whether the tokens that chunks tell can be believed.
+    """
     ok = table.status == STATUS.index("ok")
-    chunks, tokens, several, told = GapHistogram(), GapHistogram(), 0, True
+    chunks, tokens, several, told = GapHistogram(), GapHistogram(), 0, counted
     for first, last in _blocks(table):
         a, b = int(table.chunk_start[first]), int(table.chunk_start[last])
         if b - a < 2:

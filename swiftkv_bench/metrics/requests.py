@@ -1,6 +1,6 @@
 """Latencies and token counts of every request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,25 @@ class RequestMetrics:
     ttft_s: Float
     ttft_from_schedule_s: Float
     tpot_s: Float
+    tpot_least_s: Float
+    """What TPOT is at the least: equal to it where the server tells the tokens of each chunk."""
+    tpot_most_s: Float
+    """What it is at the most, with one token at least in every chunk."""
     e2e_latency_s: Float
     prompt_tokens: Float
     """As the server's usage says, else as asked."""
     output_tokens: Float
     """As the server's usage says, else the sum over chunks where every chunk tells; NaN if neither does."""
+    counted: Bool
+    """Whether the tokens of every chunk are told and are those of the usage, up to one that has no text."""
+    at_once: Bool
+    """Whether several tokens came, all in one read: nothing was streamed, as far as one can see from here."""
+
+    @property
+    def streamed(self) -> bool:
+        """Whether latencies of tokens can be told: half of the answers of several tokens at most came at once."""
+        several = int((self.ok & (self.output_tokens >= 2)).sum())
+        return several == 0 or 2 * int(self.at_once.sum()) <= several
 
 
 def request_metrics(table: RequestTable) -> RequestMetrics:
@@ -32,25 +46,70 @@ def request_metrics(table: RequestTable) -> RequestMetrics:
     begin, end = table.chunk_start[:-1], table.chunk_start[1:]
     chunks = end - begin
     first_s = at_index(table.chunk_s, begin, chunks > 0)
-    last_s = at_index(table.chunk_s, end - 1, chunks > 0)
+    span_s = at_index(table.chunk_s, end - 1, chunks > 0) - first_s
     output_tokens = _output_tokens(table)
-    first_tokens = at_index(table.chunk_tokens, begin, chunks > 0)
-    first_tokens = np.where(first_tokens >= 1, first_tokens, 1.0)
-    later_tokens = output_tokens - first_tokens
-    with np.errstate(invalid="ignore"):
-        has_tpot = ok & (chunks >= 2) & (later_tokens >= 1)
-    tpot_s = np.full(len(table), np.nan)
-    np.divide(last_s - first_s, later_tokens, out=tpot_s, where=has_tpot)
-    return RequestMetrics(
+    counted = _counted(table, output_tokens)
+    together, told = _first_read(table)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Chunks that do not tell are taken as equal, and as one token each where there are more of them than tokens.
+        even = together * np.maximum(1.0, output_tokens / chunks)
+        least, most = output_tokens - together, np.minimum(output_tokens, chunks) - together
+        later = np.where(counted, output_tokens - np.maximum(told, 1), output_tokens - even)
+        several, at_once = ok & (output_tokens >= 2), (chunks > 0) & (together == chunks)
+        has_tpot = several & ~at_once & (later > 0) & (most > 0)
+    found = RequestMetrics(
         ok=ok,
         lateness_s=table.sent_s - table.scheduled_s,
         ttft_s=np.where(ok, first_s - table.sent_s, np.nan),
         ttft_from_schedule_s=np.where(ok, first_s - table.scheduled_s, np.nan),
-        tpot_s=tpot_s,
+        tpot_s=_quotient(span_s, later, has_tpot),
+        tpot_least_s=_quotient(span_s, np.where(counted, later, least), has_tpot),
+        tpot_most_s=_quotient(span_s, np.where(counted, later, most), has_tpot),
         e2e_latency_s=np.where(ok, table.end_s - table.sent_s, np.nan),
         prompt_tokens=np.where(table.prompt_tokens >= 0, table.prompt_tokens, table.prompt_tokens_asked).astype(float),
         output_tokens=output_tokens,
+        counted=counted,
+        at_once=several & at_once,
     )
+    return found if found.streamed else _without_streams(found)
+
+
+def _without_streams(m: RequestMetrics) -> RequestMetrics:
+    """The same without what only a stream tells."""
+    names = ("ttft_s", "ttft_from_schedule_s", "tpot_s", "tpot_least_s", "tpot_most_s")
+    return replace(m, **{name: np.full(len(m.ok), np.nan) for name in names})
+
+
+def _quotient(above: Float, below: Float, where: Bool) -> Float:
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=where)
+
+
+def _counted(table: RequestTable, output_tokens: Float) -> Bool:
+    chunks = np.diff(table.chunk_start)
+    there = np.flatnonzero(chunks > 0)
+    out = np.zeros(len(chunks), dtype=np.bool_)
+    if len(there):
+        # Requests without chunks take no place, so each segment ends where the next one begins.
+        begin, end = table.chunk_start[:-1][there], int(table.chunk_start[-1])
+        total = np.add.reduceat(table.chunk_tokens[:end], begin, dtype=np.int64)
+        fewest = np.minimum.reduceat(table.chunk_tokens[:end], begin)
+        out[there] = (fewest >= 0) & (np.abs(output_tokens[there] - total) <= 1)
+    return out
+
+
+def _first_read(table: RequestTable) -> tuple[Int, Int]:
+    """Chunks that came in the same read as the first one of their request, and the tokens that they tell."""
+    begin, end = table.chunk_start[:-1], table.chunk_start[1:]
+    together, told = np.zeros(len(begin), dtype=np.int64), np.zeros(len(begin), dtype=np.int64)
+    rows = np.flatnonzero(end > begin)
+    first_s = at_index(table.chunk_s, begin, end > begin)
+    while len(rows):
+        at = begin[rows] + together[rows]
+        told[rows] += table.chunk_tokens[at]
+        together[rows] += 1
+        rows = rows[at + 1 < end[rows]]
+        rows = rows[table.chunk_s[begin[rows] + together[rows]] == first_s[rows]]
+    return together, told
 
 
 def at_index(values: Float | Int, index: Int, there: Bool) -> Float:
@@ -82,6 +141,10 @@ class Objective:
     tpot_s: float | None = None
     e2e_latency_s: float | None = None
     share: float = 0.9
+
+    def told(self, m: RequestMetrics) -> bool:
+        """Whether a trial says if it is met: latencies of tokens need a stream."""
+        return m.streamed or (self.ttft_s is None and self.tpot_s is None)
 
     def met(self, m: RequestMetrics) -> Bool:
         """shape (n,). A request without a TPOT (a single token) meets any TPOT limit."""

@@ -34,7 +34,7 @@ class TrialMetrics:
     achieved_rate: float | None
     """None when everything was sent at once."""
     good: int | None
-    """Requests that met the objective; None without one."""
+    """Requests that met the objective; None without one, or where nothing was streamed that it is about."""
     goodput: float | None
     """`good` / `measured_s`."""
     latencies: dict[str, Distribution]
@@ -55,7 +55,8 @@ def trial_metrics(
     Args:
         window_s: length of the arrival window; not used when everything was sent at once.
     """
-    m, found = request_metrics(table), gaps(table)
+    m = request_metrics(table)
+    found = gaps(table, counted=bool(m.counted[m.ok].all())) if m.streamed else Gaps.none()
     ok = int(m.ok.sum())
     latencies = {name: distribution(getattr(m, name)) for name in LATENCIES}
     latencies["itl_s"] = found.chunks.distribution(ok)
@@ -66,7 +67,7 @@ def trial_metrics(
     usable = ok > 0 and measured_s > 0
     sent = table.sent_s[~np.isnan(table.sent_s)]
     total_output = float(m.output_tokens[m.ok].sum())
-    good = None if objective is None else int(objective.met(m).sum())
+    good = None if objective is None or not objective.told(m) else int(objective.met(m).sum())
     return TrialMetrics(
         requests=len(table),
         ok=ok,

@@ -240,3 +240,27 @@ def test_the_throughput_of_random_arrivals_is_theirs_and_no_drift_but_ttft_that_
     assert (
         drift[0].next_step == "Each repeat has other arrivals: lengthen it (--requests or --duration), or add repeats."
     )
+
+
+def _shortened(given: RequestTable, tokens: int) -> RequestTable:
+    """Answers of so many tokens, all else the same."""
+    return replace(given, output_tokens=np.full(len(given), tokens))
+
+
+def test_what_depends_on_lengths_is_not_compared_where_these_are_unequal(tmp_path: Path) -> None:
+    tables = {"baseline": _tables([0.2] * 3), "swiftkv": [_shortened(t, 3) for t in _tables([0.1] * 3)]}
+    perf, p, findings = _analysed(_run(tmp_path / "r", tables))  # type: ignore[arg-type]
+    assert p.withheld == (
+        "mean output lengths differ, 4.0 and 3.0 tokens a request: throughput, E2E latency and energy are not compared"
+    )
+    assert p.gains["ttft_mean_s"].value == pytest.approx(2.0)
+    assert {key for key in p.gains if "throughput" in key or "e2e" in key or "joule" in key} == set()
+    assert set(perf.overall) <= set(p.gains)
+    assert ("unequal-lengths", "warning") in [(f.code, f.severity) for f in findings]
+
+
+def test_equal_lengths_are_compared_in_everything(tmp_path: Path) -> None:
+    _, p, findings = _analysed(_run(tmp_path / "r", {"baseline": _tables([0.2] * 3), "swiftkv": _tables([0.1] * 3)}))
+    assert p.withheld is None
+    assert {"total_throughput", "e2e_latency_mean_s"} <= set(p.gains)
+    assert "unequal-lengths" not in {f.code for f in findings}

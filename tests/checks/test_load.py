@@ -132,7 +132,7 @@ def test_answers_without_a_token_spoil_the_trial() -> None:
 
 def test_answers_shorter_than_asked_are_named() -> None:
     given = table(_arrivals(), np.full(300, 0.05))
-    given.output_tokens[:3] = 2
+    given.output_tokens_asked[:3] = 6
     check = _check(given)
     assert _found(check) == [("short-answers", "warning")]
     assert "3 of 300" in check.findings[0].message
@@ -143,6 +143,41 @@ def test_a_server_without_usage_is_named() -> None:
         table(_arrivals(), np.full(300, 0.05)), output_tokens=np.full(300, -1), chunk_tokens=np.full(1200, -1)
     )
     assert _found(_check(given)) == [("no-usage", "warning")]
+
+
+def test_answers_longer_than_asked_are_named() -> None:
+    given = table(_arrivals(), np.full(300, 0.05))
+    given.output_tokens[:3] = 5
+    assert _found(_check(given)) == [("long-answers", "warning")]
+
+
+def test_a_running_count_that_is_not_the_usage_is_named() -> None:
+    given = table(_arrivals(), np.full(300, 0.05))
+    given.chunk_tokens[:4] = [1, 2, 3, 4]
+    check = _check(given)
+    assert _found(check) == [("usage-differs", "warning")]
+    assert check.findings[0].message == (
+        "For 1 of 300 answers the running count of tokens ends at 10.0 on average and the usage event at 4.0; "
+        "the usage event counts."
+    )
+
+
+def test_tokens_that_nobody_tells_apart_are_named_with_the_bounds_of_tpot() -> None:
+    # Chunks come 10 ms apart: 16 tokens in 4 of them.
+    given = table(_arrivals(), np.full(300, 0.05))
+    asked = replace(given, output_tokens=np.full(300, 16), output_tokens_asked=np.full(300, 16))
+    check = _check(replace(asked, chunk_tokens=np.full(1200, -1)))
+    assert _found(check) == [("tokens-per-chunk", "warning")]
+    assert check.findings[0].message == (
+        "4,800 tokens came in 1,200 chunks and the server does not tell how many in each: TPOT, 2.50 ms, takes them as "
+        "equal and lies between 2.00 ms and 10.0 ms."
+    )
+
+
+def test_a_stream_that_comes_in_one_piece_is_named() -> None:
+    check = _check(table(_arrivals(), np.full(300, 0.05), itl_s=0.0))
+    assert _found(check) == [("no-stream", "warning")]
+    assert check.findings[0].message.startswith("All tokens of 300 of 300 answers came in one read: ")
 
 
 def test_a_server_that_counts_another_prompt_is_named() -> None:

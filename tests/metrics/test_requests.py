@@ -41,10 +41,60 @@ def test_tpot_excludes_every_token_of_the_first_chunk() -> None:
     assert m.tpot_s.tolist() == pytest.approx([0.6 / 6])
 
 
-def test_tpot_counts_one_token_in_a_first_chunk_that_does_not_tell() -> None:
+def test_chunks_that_do_not_tell_their_tokens_are_taken_as_equal_and_tpot_is_bounded() -> None:
+    # 12 tokens, 10 ms apart, four a chunk: the first chunk comes with the fourth token.
+    one = replace(table([0.0], [1.0]), output_tokens=np.array([12]))
+    m = request_metrics(_chunks(one, [1.0, 1.04, 1.08], [-1, -1, -1]))
+    assert m.tpot_s.tolist() == pytest.approx([0.01])
+    assert (m.tpot_least_s.tolist(), m.tpot_most_s.tolist()) == (
+        pytest.approx([0.08 / 11]), pytest.approx([0.08 / 2]),
+    )  # fmt: skip
+    assert m.counted.tolist() == [False]
+
+
+def test_one_token_a_chunk_needs_nobody_to_tell_it() -> None:
+    one = replace(table([0.0], [1.0]), output_tokens=np.array([3]))
+    m = request_metrics(_chunks(one, [1.0, 1.1, 1.4], [-1, -1, -1]))
+    for values in (m.tpot_s, m.tpot_least_s, m.tpot_most_s):
+        assert values.tolist() == pytest.approx([0.2])
+
+
+def test_tokens_that_came_with_the_first_in_one_read_are_no_part_of_tpot() -> None:
+    # Four tokens, 10 ms apart, of which a slow reader got the first three at once.
     one = replace(table([0.0], [1.0]), output_tokens=np.array([4]))
-    m = request_metrics(_chunks(one, [1.0, 1.3], [-1, -1]))
-    assert m.tpot_s.tolist() == pytest.approx([0.3 / 3])
+    m = request_metrics(_chunks(one, [1.02, 1.02, 1.02, 1.03], [1, 1, 1, 1]))
+    assert m.tpot_s.tolist() == pytest.approx([0.01])
+
+
+@pytest.mark.parametrize("told", [[1, 2, 3, 4], [0, 0, 1, 1], [1, 0, 0, 0]])
+def test_a_running_count_that_is_not_the_usage_is_not_believed(told: list[int]) -> None:
+    one = replace(table([0.0], [1.0]), output_tokens=np.array([4]))
+    m = request_metrics(_chunks(one, [1.0, 1.01, 1.02, 1.03], told))
+    assert (m.counted.tolist(), m.tpot_s.tolist()) == ([False], pytest.approx([0.01]))
+
+
+def test_answers_that_come_in_one_read_have_no_latency_of_tokens() -> None:
+    given = table([0.0] * 3, [0.2] * 3, itl_s=0.0)
+    m = request_metrics(given)
+    assert (m.streamed, m.at_once.tolist()) == (False, [True] * 3)
+    for values in (m.ttft_s, m.ttft_from_schedule_s, m.tpot_s):
+        assert np.isnan(values).all()
+    assert m.e2e_latency_s.tolist() == pytest.approx([0.2] * 3)
+    assert not Objective(ttft_s=1.0).told(m)
+    assert Objective(e2e_latency_s=1.0).told(m)
+
+
+def test_a_few_answers_in_one_read_leave_the_others_their_latencies() -> None:
+    chunk_s = table([0.0] * 4, [0.2] * 4, itl_s=0.01).chunk_s
+    chunk_s[:8] = 0.2
+    m = request_metrics(replace(table([0.0] * 4, [0.2] * 4), chunk_s=chunk_s))
+    assert (m.streamed, m.ttft_s.tolist()) == (True, pytest.approx([0.2] * 4))
+    assert m.tpot_s[2:].tolist() == pytest.approx([0.01] * 2)
+    assert np.isnan(m.tpot_s[:2]).all()
+
+
+def test_single_tokens_are_streamed_by_definition() -> None:
+    assert request_metrics(table([0.0], [0.2], tokens=1)).ttft_s.tolist() == pytest.approx([0.2])
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ class Metric:
     latency: str | None = None
     quantile: float | None = None
 
+    @property
+    def by_length(self) -> bool:
+        """Whether it grows or shrinks with the tokens that a request has, not with the engine alone."""
+        return self.latency == "e2e_latency_s" or "throughput" in self.key or self.unit == "J/token"
+
 
 def _latency(name: str, title: str, *quantiles: float | None) -> Iterator[Metric]:
     stem = name.removesuffix("_s")
