@@ -81,7 +81,9 @@ def _without_streams(m: RequestMetrics) -> RequestMetrics:
 
 
 def _quotient(above: Float, below: Float, where: Bool) -> Float:
-    return np.divide(above, below, out=np.full(len(above), np.nan), where=where)
+    out = np.full(len(above), np.nan)
+    np.divide(above, below, out=out, where=where)
+    return out
 
 
 def _counted(table: RequestTable, output_tokens: Float) -> Bool:
