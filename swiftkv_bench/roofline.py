@@ -185,7 +185,9 @@ def _linear_bytes(quantization: Mapping[str, Any] | None, dtype_bytes: float) ->
     """
     if not quantization:
         return dtype_bytes
-    if quantization.get("quant_method") in ("fp8", "fbgemm_fp8"):
+    inner = quantization.get("quantization")  # older ModelOpt files hold the algorithm one level deeper
+    algorithm = str((inner if isinstance(inner, Mapping) else quantization).get("quant_algo"))
+    if quantization.get("quant_method") in ("fp8", "fbgemm_fp8") or algorithm.startswith("FP8"):
         return 1.0
     groups: Mapping[str, Any] = quantization.get("config_groups") or {}
     bits = {(group.get("weights") or {}).get("num_bits") for group in groups.values()}

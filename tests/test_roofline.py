@@ -129,6 +129,18 @@ def test_fp8_linears_count_one_byte() -> None:
     assert weight_bytes({**TINY, "quantization_config": scheme}) == 288 * 1 + 40 * 4
 
 
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        {"quant_method": "modelopt", "quant_algo": "FP8"},
+        {"quant_method": "modelopt", "quantization": {"quant_algo": "FP8"}},
+        {"quant_method": "fp8", "activation_scheme": "dynamic"},
+    ],
+)
+def test_every_float8_form_counts_one_byte(scheme: dict[str, object]) -> None:
+    assert weight_bytes({**TINY, "quantization_config": scheme}) == 288 * 1 + 40 * 4
+
+
 def test_8b_bound_near_the_published_factor() -> None:
     # A prompt token of the 8B model costs about 52 % with half of the layers skipped.
     assert 1 / prefill_bound(LLAMA_8B, SWIFTKV_8B, 8000) == pytest.approx(0.53, abs=0.015)

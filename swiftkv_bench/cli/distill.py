@@ -1,4 +1,4 @@
-"""`swiftkv-bench distill`: SwiftKV twins of a Llama checkpoint."""
+"""`swiftkv-bench distill`: SwiftKV twins of a checkpoint."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,9 @@ from swiftkv_bench.errors import InputError
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="Llama checkpoint folder (config.json, *.safetensors, tokenizer).")],
+    model: Annotated[
+        Path, typer.Argument(help="Llama, Mistral, Qwen2 or Qwen3 folder: config.json, *.safetensors, tokenizer.")
+    ],
     layers: Annotated[
         str,
         typer.Option(
@@ -42,7 +44,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Of the order of the rows.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Rewires a Llama and distils it from itself, as published; the same command goes on after an interruption."""
+    """Rewires a model and distils it from itself, as published; the same command goes on after an interruption."""
     from swiftkv_bench.cli.progress import observer
     from swiftkv_bench.embedded.twin import TwinSettings, make_twins
 

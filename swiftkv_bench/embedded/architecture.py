@@ -22,7 +22,12 @@ SPECIAL_TOKEN_IDS: Mapping[str, int] = MappingProxyType({t: i for i, t in enumer
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a Llama decoder with grouped-query attention."""
+    """Sizes of a decoder of Llama's kind with grouped-query attention.
+
+    Attributes:
+        qkv_bias: whether q, k and v have biases (Qwen2).
+        head_norms: whether each head's q and k are normed before they are rotated (Qwen3).
+    """
 
     num_hidden_layers: int = 8
     hidden_size: int = 192
@@ -36,6 +41,8 @@ class ModelShape:
     rms_norm_eps: float = 1e-5
     rope_scaling: Mapping[str, Any] | None = None
     tie_word_embeddings: bool = True
+    qkv_bias: bool = False
+    head_norms: bool = False
 
     @property
     def query_size(self) -> int:
@@ -53,7 +60,7 @@ EMBEDDED_SHAPE = ModelShape()
 
 
 def baseline_parameters(shape: ModelShape) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter of the Llama model; linear weights are (out, in)."""
+    """Shape of every parameter of the base model; linear weights are (out, in)."""
     hidden, query, kv, inner = (
         shape.hidden_size,
         shape.query_size,
@@ -79,34 +86,40 @@ def baseline_parameters(shape: ModelShape) -> dict[str, tuple[int, ...]]:
             f"{prefix}.input_layernorm.weight": (hidden,),
             f"{prefix}.post_attention_layernorm.weight": (hidden,),
         }
+        if shape.qkv_bias:
+            sizes = {"q": query, "k": kv, "v": kv}
+            parameters |= {f"{prefix}.self_attn.{kind}_proj.bias": (size,) for kind, size in sizes.items()}
+        if shape.head_norms:
+            parameters |= {f"{prefix}.self_attn.{kind}_norm.weight": (shape.head_dim,) for kind in "qk"}
     return parameters
 
 
-def swiftkv_sources(num_hidden_layers: int, num_key_value_layers: int) -> dict[str, str]:
+def swiftkv_sources(shape: ModelShape, num_key_value_layers: int) -> dict[str, str]:
     """The parameters that SwiftKV adds, each with the baseline parameter it starts from.
 
     Later layers take K and V from ``norm_swiftkv`` of the output of layer ``num_key_value_layers``, so
     that norm starts as the input norm of the first later layer (SwiftKV, arXiv 2410.03960, section 3).
     """
-    later = range(num_key_value_layers, num_hidden_layers)
+    parts = [(f"{kind}_proj", "weight") for kind in "qkv"]
+    parts += [(f"{kind}_proj", "bias") for kind in "qkv" if shape.qkv_bias]
+    parts += [(f"{kind}_norm", "weight") for kind in "qk" if shape.head_norms]
     return {
         "model.norm_swiftkv.weight": f"model.layers.{num_key_value_layers}.input_layernorm.weight",
         **{
-            f"model.layers.{layer}.self_attn.{kind}_proj_swiftkv.weight": (
-                f"model.layers.{layer}.self_attn.{kind}_proj.weight"
-            )
-            for layer in later
-            for kind in "qkv"
+            f"model.layers.{layer}.self_attn.{module}_swiftkv.{leaf}": f"model.layers.{layer}.self_attn.{module}.{leaf}"
+            for layer in range(num_key_value_layers, shape.num_hidden_layers)
+            for module, leaf in parts
         },
     }
 
 
 def model_config(shape: ModelShape, num_key_value_layers: int | None = None) -> dict[str, Any]:
     """Content of ``config.json``: a Llama, or its SwiftKV twin when ``num_key_value_layers`` is given."""
+    sizes = {name: value for name, value in asdict(shape).items() if name not in ("qkv_bias", "head_norms")}
     config: dict[str, Any] = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        **asdict(shape),
+        **sizes,
         "hidden_act": "silu",
         "attention_bias": False,
         "mlp_bias": False,

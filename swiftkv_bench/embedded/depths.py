@@ -47,7 +47,7 @@ class Depths:
         self.base = _assigned(Llama, shape, None, held).requires_grad_(False)
         self.twins: dict[int, Llama] = {}
         for depth in depths:
-            sources = swiftkv_sources(shape.num_hidden_layers, depth)
+            sources = swiftkv_sources(shape, depth)
             added = {name: weights[source].to(device, torch.float32, copy=True) for name, source in sources.items()}
             twin = _assigned(Llama, shape, depth, held | added)
             freeze_base(twin)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from swiftkv_bench.embedded.architecture import swiftkv_sources
+from swiftkv_bench.embedded.architecture import ModelShape, swiftkv_sources
 from swiftkv_bench.embedded.model import Llama
 
 Weights = dict[str, Tensor]
@@ -33,16 +33,16 @@ class DistillationLoss:
     hidden_weight: float = 1.0
 
 
-def rewired_weights(weights: Mapping[str, Tensor], num_hidden_layers: int, num_key_value_layers: int) -> Weights:
+def rewired_weights(weights: Mapping[str, Tensor], shape: ModelShape, num_key_value_layers: int) -> Weights:
     """A base's weights and beside them the SwiftKV parameters, copied from where they start."""
-    sources = swiftkv_sources(num_hidden_layers, num_key_value_layers)
+    sources = swiftkv_sources(shape, num_key_value_layers)
     return {**weights, **{name: weights[source].clone() for name, source in sources.items()}}
 
 
 def rewired(base: Llama, num_key_value_layers: int) -> Llama:
     """The undistilled twin of a model in memory."""
     twin = Llama(base.shape, num_key_value_layers)
-    twin.load_state_dict(rewired_weights(base.state_dict(), base.shape.num_hidden_layers, num_key_value_layers))
+    twin.load_state_dict(rewired_weights(base.state_dict(), base.shape, num_key_value_layers))
     return twin.to(base.model.embed_tokens.weight.device)
 
 

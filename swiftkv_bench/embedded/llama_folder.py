@@ -1,4 +1,4 @@
-"""Reads a Llama checkpoint folder in the Hugging Face layout, and writes its SwiftKV twin in the released one.
+"""Reads a checkpoint folder of Llama's kind in the Hugging Face layout, and writes its SwiftKV twin as released.
 
 The twin's folder holds the source's files as they are, one more weight file with what SwiftKV adds, and an index
 that names the file of every tensor. Leaves what is added to the caller.
@@ -16,6 +16,8 @@ from swiftkv_bench.embedded.architecture import ModelShape, baseline_parameters
 from swiftkv_bench.embedded.tensor_file import RawTensor, read_tensors, write_tensors
 from swiftkv_bench.embedded.weights_io import raw_tensor, torch_tensor
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.swiftkv.families import FAMILIES, sliding_window
+from swiftkv_bench.swiftkv.limits import window_rows
 
 _INDEX = "model.safetensors.index.json"
 #: What SwiftKV adds to a checkpoint.
@@ -23,10 +25,10 @@ ADDED_FILE = "model-swiftkv.safetensors"
 
 
 class LlamaFolder:
-    """A Llama checkpoint on disk.
+    """A checkpoint on disk of one of the families that SwiftKV serves.
 
     Raises:
-        InputError: the folder is no Llama checkpoint, or one with parts that SwiftKV distillation does not know.
+        InputError: the folder is no such checkpoint, or one with parts that SwiftKV distillation does not know.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +36,7 @@ class LlamaFolder:
         try:
             self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as e:
-            raise InputError(f"{folder} has no readable config.json ({e}): give a Llama checkpoint folder.") from e
+            raise InputError(f"{folder} has no readable config.json ({e}): give a checkpoint folder.") from e
         self.shape = _shape(self.config, folder)
         self.files = sorted(folder.glob("*.safetensors"))
         if not self.files:
@@ -50,7 +52,7 @@ class LlamaFolder:
         found = {}
         for name, shape in baseline_parameters(self.shape).items():
             if name not in raw:
-                raise InputError(f"{self.folder} has no weight {name}: give a whole Llama checkpoint.")
+                raise InputError(f"{self.folder} has no weight {name}: give a whole checkpoint.")
             if raw[name].shape != shape:
                 raise InputError(f"{self.folder}: {name} has shape {raw[name].shape}, config.json says {shape}.")
             found[name] = torch_tensor(raw[name])
@@ -69,9 +71,10 @@ class LlamaFolder:
         size = sum(path.stat().st_size for path in out.glob("*.safetensors"))
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(files.items()))}
         (out / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        family = FAMILIES[self.config["model_type"]]
         config = self.config | {
-            "architectures": ["LlamaSwiftKVForCausalLM"],
-            "model_type": "llama_swiftkv",
+            "architectures": [family.architecture],
+            "model_type": family.swiftkv_type,
             "swiftkv": True,
             "num_key_value_layers": num_key_value_layers,
             "key_value_group_size": 1,
@@ -84,11 +87,12 @@ class LlamaFolder:
 
 def _shape(config: Mapping[str, Any], folder: Path) -> ModelShape:
     if not isinstance(config, dict):
-        raise InputError(f"{folder}/config.json is no JSON object: give a Llama checkpoint folder.")
-    if config.get("model_type") != "llama":
-        raise InputError(
-            f"{folder}/config.json: model_type is {config.get('model_type')!r}: only 'llama' is supported."
-        )
+        raise InputError(f"{folder}/config.json is no JSON object: give a checkpoint folder.")
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is None:
+        given = config.get("model_type")
+        raise InputError(f"{folder}/config.json: model_type is {given!r}: only {', '.join(FAMILIES)} are supported.")
+    _check_attention(config, folder)
     for key, needed in (("hidden_act", "silu"), ("attention_bias", False), ("mlp_bias", False)):
         if config.get(key, needed) != needed:
             raise InputError(f"{folder}/config.json: {key} is {config[key]!r}: only {needed!r} is supported.")
@@ -106,7 +110,7 @@ def _shape(config: Mapping[str, Any], folder: Path) -> ModelShape:
             hidden_size=int(config["hidden_size"]),
             num_attention_heads=heads,
             num_key_value_heads=int(config.get("num_key_value_heads") or heads),
-            head_dim=int(config.get("head_dim") or config["hidden_size"] // heads),
+            head_dim=family.head_size(config),
             intermediate_size=int(config["intermediate_size"]),
             vocab_size=int(config["vocab_size"]),
             max_position_embeddings=int(config["max_position_embeddings"]),
@@ -114,8 +118,21 @@ def _shape(config: Mapping[str, Any], folder: Path) -> ModelShape:
             rms_norm_eps=float(config["rms_norm_eps"]),
             rope_scaling=scaling,
             tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            qkv_bias=bool(family.qkv_bias),
+            head_norms=family.head_norms,
         )
     except KeyError as e:
-        raise InputError(f"{folder}/config.json has no {e.args[0]}: give a Llama checkpoint folder.") from e
+        raise InputError(f"{folder}/config.json has no {e.args[0]}: give a checkpoint folder.") from e
     except (TypeError, ValueError) as e:
         raise InputError(f"{folder}/config.json has a value that is no number ({e}): repair it.") from e
+
+
+def _check_attention(config: Mapping[str, Any], folder: Path) -> None:
+    """Later layers of a twin attend to everything, so the base's must.
+
+    Raises:
+        InputError: some look back to a window only.
+    """
+    for refused, sentence in window_rows(config, sliding_window(config)):
+        if refused:
+            raise InputError(f"{folder}/{sentence}.")

@@ -1,4 +1,4 @@
-"""Llama and SwiftKV forward passes in plain PyTorch: for training, and as a reference for engines.
+"""Models of Llama's kind, with and without SwiftKV, in plain PyTorch: for training, and as a reference for engines.
 
 All tokens run through all layers, which gives the numbers that a skipping engine must give for the tokens it
 computes. No cache; rows are right-padded, so causality keeps padding out of every real position.
@@ -64,14 +64,20 @@ class Attention(nn.Module):
         super().__init__()
         self._shape = shape
         hidden, query, kv = shape.hidden_size, shape.query_size, shape.key_value_size
-        self.q_proj = nn.Linear(hidden, query, bias=False)
-        self.k_proj = nn.Linear(hidden, kv, bias=False)
-        self.v_proj = nn.Linear(hidden, kv, bias=False)
+        self.q_proj = nn.Linear(hidden, query, bias=shape.qkv_bias)
+        self.k_proj = nn.Linear(hidden, kv, bias=shape.qkv_bias)
+        self.v_proj = nn.Linear(hidden, kv, bias=shape.qkv_bias)
         self.o_proj = nn.Linear(query, hidden, bias=False)
+        if shape.head_norms:
+            self.q_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps)
+            self.k_norm = RMSNorm(shape.head_dim, shape.rms_norm_eps)
         if later:
-            self.q_proj_swiftkv = nn.Linear(hidden, query, bias=False)
-            self.k_proj_swiftkv = nn.Linear(hidden, kv, bias=False)
-            self.v_proj_swiftkv = nn.Linear(hidden, kv, bias=False)
+            self.q_proj_swiftkv = nn.Linear(hidden, query, bias=shape.qkv_bias)
+            self.k_proj_swiftkv = nn.Linear(hidden, kv, bias=shape.qkv_bias)
+            self.v_proj_swiftkv = nn.Linear(hidden, kv, bias=shape.qkv_bias)
+        if later and shape.head_norms:
+            self.q_norm_swiftkv = RMSNorm(shape.head_dim, shape.rms_norm_eps)
+            self.k_norm_swiftkv = RMSNorm(shape.head_dim, shape.rms_norm_eps)
 
     def forward(self, hidden: Tensor, angles: Rotation, source: Tensor | None) -> Tensor:
         """Attend; with ``source`` K and V are projected from it by the SwiftKV weights."""
@@ -80,9 +86,14 @@ class Attention(nn.Module):
         else:
             query = _projected(hidden, self.q_proj_swiftkv)
             key, value = _projected(source, self.k_proj_swiftkv), _projected(source, self.v_proj_swiftkv)
+        queries, keys = self._heads(query), self._heads(key)
+        if self._shape.head_norms and source is None:
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        elif self._shape.head_norms:
+            queries, keys = self.q_norm_swiftkv(queries), self.k_norm_swiftkv(keys)
         attended = functional.scaled_dot_product_attention(
-            rotated(self._heads(query), angles),
-            rotated(self._heads(key), angles),
+            rotated(queries, angles),
+            rotated(keys, angles),
             self._heads(value),
             is_causal=True,
             enable_gqa=True,
@@ -95,7 +106,8 @@ class Attention(nn.Module):
 
 def _projected(hidden: Tensor, projection: nn.Linear) -> Tensor:
     """The product in the hidden state's type: weights in training are kept finer than they are used."""
-    return functional.linear(hidden, projection.weight.to(hidden.dtype))
+    bias = None if projection.bias is None else projection.bias.to(hidden.dtype)
+    return functional.linear(hidden, projection.weight.to(hidden.dtype), bias)
 
 
 class MLP(nn.Module):
@@ -142,7 +154,7 @@ class Decoder(nn.Module):
 
 
 class Llama(nn.Module):
-    """A Llama whose later layers can also run as SwiftKV; parameter names are those of the checkpoints."""
+    """A model of Llama's kind whose later layers can also run as SwiftKV; parameters have the checkpoints' names."""
 
     def __init__(self, shape: ModelShape, num_key_value_layers: int | None = None) -> None:
         super().__init__()

@@ -63,9 +63,10 @@ class Sampler:
         self._values = torch.empty_like(self._keys)
         self._cos, self._sin = rotation(shape, tokens, weight.device)
         self._layers = [cast(DecoderLayer, layer) for layer in model.model.layers]
-        self._projections = [
-            torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
-            for attention in (layer.self_attn for layer in self._layers)
+        attentions = [layer.self_attn for layer in self._layers]
+        self._projections = [torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight]) for a in attentions]
+        self._biases = [
+            torch.cat([a.q_proj.bias, a.k_proj.bias, a.v_proj.bias]) if shape.qkv_bias else None for a in attentions
         ]
 
     @torch.no_grad()
@@ -97,14 +98,17 @@ class Sampler:
         angles = self._cos[position : position + 1], self._sin[position : position + 1]
         groups = shape.num_attention_heads // shape.num_key_value_heads
         for number, layer in enumerate(self._layers):
-            projected = functional.linear(layer.input_layernorm(hidden), self._projections[number])
+            projected = functional.linear(
+                layer.input_layernorm(hidden), self._projections[number], self._biases[number]
+            )
             query, key, value = torch.split(
                 projected, [shape.query_size, shape.key_value_size, shape.key_value_size], dim=-1
             )
             heads = query.view(len(ids), shape.num_key_value_heads, groups, shape.head_dim)
-            self._keys[number, :, :, position] = rotated(
-                key.view(len(ids), shape.num_key_value_heads, 1, shape.head_dim), angles
-            ).squeeze(2)
+            keys = key.view(len(ids), shape.num_key_value_heads, 1, shape.head_dim)
+            if shape.head_norms:
+                heads, keys = layer.self_attn.q_norm(heads), layer.self_attn.k_norm(keys)
+            self._keys[number, :, :, position] = rotated(keys, angles).squeeze(2)
             self._values[number, :, :, position] = value.view(len(ids), shape.num_key_value_heads, shape.head_dim)
             # The heads that share keys stand as queries of one head: all see every position so far.
             attended = functional.scaled_dot_product_attention(

@@ -70,7 +70,7 @@ class ShippedWeights:
                 f"{', '.join(map(str, self.splits))}."
             )
         weights = self.baseline()
-        sources = swiftkv_sources(EMBEDDED_SHAPE.num_hidden_layers, num_key_value_layers)
+        sources = swiftkv_sources(EMBEDDED_SHAPE, num_key_value_layers)
         if not distilled:
             return weights | {name: weights[source] for name, source in sources.items()}
         name = twin_file(num_key_value_layers)

@@ -1,17 +1,20 @@
 """SwiftKV models on stock vLLM, as a plug-in that patches nothing.
 
-Owns the model type ``llama_swiftkv``: installing this package, or putting a folder made by ``staging`` on
-``PYTHONPATH``, lets ``vllm serve`` load such a checkpoint. Imports nothing of the harness but ``errors``, so
-it also works where the harness's own dependencies are not installed.
+Owns the model types ``llama_swiftkv``, ``mistral_swiftkv``, ``qwen2_swiftkv`` and ``qwen3_swiftkv``: installing this
+package, or putting a folder made by ``staging`` on ``PYTHONPATH``, lets ``vllm serve`` load such a checkpoint. Imports
+nothing of the harness but ``errors``, so it also works where the harness's own dependencies are not installed.
 
 ======================  =============================================================================
 ``options``             what ``--additional-config`` may say
 ``versions``            the vLLM releases that were tested, as data
 ``compat``              the only file that knows what differs between vLLM versions
 ``preflight``           refusals at start, one sentence each
-``limits``              what decides them, from plain values; no vLLM
+``facts``               what is known of an engine, as plain values
+``limits``              what decides refusals by them, for SwiftKV; no vLLM
+``engine_limits``       the same for what any model of vLLM needs
+``families``            what differs between Llama, Mistral, Qwen2 and Qwen3, as data
 ``quantization``        which forms of quantised weights are served
-``config``              the Hugging Face config class
+``config``              the Hugging Face config classes
 ``rows``                which rows of a batch run the second half (pure, numpy)
 ``steps``               what one forward pass needs
 ``tracker``             V1 runner: a logits processor that learns what each request needs
@@ -32,7 +35,7 @@ __all__ = ["register"]
 
 
 def register() -> None:
-    """Make vLLM know the config and the model class; the entry point ``vllm.general_plugins``.
+    """Make vLLM know the configs and the model class; the entry point ``vllm.general_plugins``.
 
     vLLM calls it once in every process it starts; calling it again changes nothing. Imports neither the model
     nor torch code of vLLM: the model class is named by a string that vLLM resolves when it is needed.
@@ -40,9 +43,11 @@ def register() -> None:
     from transformers import AutoConfig
     from vllm import ModelRegistry
 
-    from swiftkv_bench.swiftkv.config import LlamaSwiftKVConfig
+    from swiftkv_bench.swiftkv.config import CONFIGS
+    from swiftkv_bench.swiftkv.families import FAMILIES
 
-    AutoConfig.register(LlamaSwiftKVConfig.model_type, LlamaSwiftKVConfig, exist_ok=True)
-    architecture = "LlamaSwiftKVForCausalLM"
-    if architecture not in ModelRegistry.get_supported_archs():
-        ModelRegistry.register_model(architecture, f"swiftkv_bench.swiftkv.model:{architecture}")
+    known = ModelRegistry.get_supported_archs()
+    for name, family in FAMILIES.items():
+        AutoConfig.register(family.swiftkv_type, CONFIGS[name], exist_ok=True)
+        if family.architecture not in known:
+            ModelRegistry.register_model(family.architecture, "swiftkv_bench.swiftkv.model:SwiftKVForCausalLM")

@@ -44,6 +44,7 @@ NEEDED = (
     ("vllm.model_executor.layers.vocab_parallel_embedding", "ParallelLMHead"),
     ("vllm.model_executor.layers.vocab_parallel_embedding", "VocabParallelEmbedding"),
     ("vllm.model_executor.model_loader.weight_utils", "default_weight_loader"),
+    ("vllm.model_executor.models.llama", "LlamaAttention"),
     ("vllm.model_executor.models.llama", "LlamaDecoderLayer"),
     ("vllm.model_executor.models.utils", "maybe_prefix"),
     ("vllm.v1.attention.backend", "AttentionCGSupport"),

@@ -85,8 +85,6 @@ def sliding_window(config: Mapping[str, Any]) -> int | None:
     Qwen has the key always and a switch beside it; for a Mistral without the key transformers, and so vLLM, takes 4096:
     a model that attends to everything says ``"sliding_window": null``.
     """
-    if "use_sliding_window" in config and not config["use_sliding_window"]:
-        return None
     family = family_of(config)
     if family is not None and family.model_type.startswith("qwen") and not config.get("use_sliding_window"):
         return None

@@ -1,6 +1,7 @@
 """Modules of the second half: later layers that bring a query only, and the joint K/V projection for them all.
 
-Leaves the ordinary layers, the MLP and the norms to vLLM's Llama.
+Leaves the ordinary layers, the MLP and the norms to vLLM's Llama, whose decoder layer serves every family: biases come
+by its arguments, and where heads are normed its attention is extended.
 """
 
 from typing import Any
@@ -8,17 +9,20 @@ from typing import Any
 import torch
 from torch import nn
 from vllm.distributed import get_tensor_model_parallel_world_size
+from vllm.model_executor.layers.layernorm import RMSNorm
 from vllm.model_executor.layers.linear import (
     ColumnParallelLinear,
     MergedColumnParallelLinear,
     RowParallelLinear,
 )
 from vllm.model_executor.layers.rotary_embedding import get_rope
+from vllm.model_executor.models.llama import LlamaAttention
 
 from swiftkv_bench.swiftkv.backend import QueryOnlyAttention
+from swiftkv_bench.swiftkv.families import family_of
 from swiftkv_bench.swiftkv.quantization import Form
 
-__all__ = ["LaterKeyValues", "attention_of_owner"]
+__all__ = ["HeadNorms", "LaterKeyValues", "attention_of_owner", "ordinary_attention"]
 
 
 def _head_dim(config: Any) -> int:
@@ -32,6 +36,68 @@ def _rope(config: Any) -> Any:
         rope_parameters=getattr(config, "rope_parameters", None),
         is_neox_style=True,
     )
+
+
+def _norms_heads(config: Any) -> bool:
+    family = family_of({"model_type": config.model_type})
+    return family is not None and family.head_norms
+
+
+class HeadNormAttention(LlamaAttention):  # type: ignore[misc]  # vLLM's classes are untyped
+    """Ordinary attention whose heads' q and k are normed before they are rotated."""
+
+    def __init__(self, *, config: Any, **arguments: Any) -> None:
+        super().__init__(config=config, **arguments)
+        self.q_norm = RMSNorm(self.head_dim, eps=config.rms_norm_eps)
+        self.k_norm = RMSNorm(self.head_dim, eps=config.rms_norm_eps)
+
+    def forward(self, positions: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Attend; hidden states of shape (tokens, hidden) in and out."""
+        joint, _ = self.qkv_proj(hidden_states)
+        query, key, value = joint.split([self.q_size, self.kv_size, self.kv_size], dim=-1)
+        query, key = _normed(self.q_norm, query, self.head_dim), _normed(self.k_norm, key, self.head_dim)
+        query, key = self.rotary_emb(positions, query, key)
+        output: torch.Tensor = self.o_proj(self.attn(query, key, value))[0]
+        return output
+
+
+def _normed(norm: Any, values: torch.Tensor, head_dim: int) -> torch.Tensor:
+    """Values of shape (tokens, heads * head_dim), each head normed."""
+    by_head: torch.Tensor = norm(values.reshape(len(values), -1, head_dim))
+    return by_head.reshape(len(values), -1)
+
+
+def ordinary_attention(config: Any) -> type[nn.Module]:
+    """The attention class of a layer before N in a model of this config."""
+    found: type[nn.Module] = HeadNormAttention if _norms_heads(config) else LlamaAttention
+    return found
+
+
+class HeadNorms(nn.Module):
+    """Root-mean-square norms of the heads of K, with scales of each owner's own.
+
+    Attributes:
+        weight: shape (owners, head_dim).
+    """
+
+    def __init__(self, owners: int, head_dim: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(owners, head_dim), requires_grad=False)
+        self.weight.weight_loader = self._load  # type: ignore[attr-defined]  # how vLLM finds a parameter's loader
+        self._eps = eps
+
+    @staticmethod
+    def _load(parameter: torch.Tensor, weight: torch.Tensor, owner: int) -> None:
+        parameter.data[owner].copy_(weight)
+
+    def forward(self, keys: torch.Tensor) -> torch.Tensor:
+        """Keys of shape (tokens, owners * heads * head_dim), normed in float32 as vLLM's RMSNorm does."""
+        owners, head_dim = self.weight.shape
+        by_head = keys.reshape(len(keys), owners, -1, head_dim)
+        wide = by_head.float()
+        scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._eps)
+        normed = scaled.to(keys.dtype) * self.weight[:, None]
+        return normed.reshape(len(keys), -1)
 
 
 class SwiftKVAttention(nn.Module):
@@ -66,6 +132,7 @@ class SwiftKVAttention(nn.Module):
             quant_config=quant_config,
             prefix=f"{prefix}.o_proj",
         )
+        self.q_norm_swiftkv = RMSNorm(head_dim, eps=config.rms_norm_eps) if _norms_heads(config) else None
         self.rotary_emb = _rope(config)
         name = f"{prefix}.attn"
         self.attn = QueryOnlyAttention(
@@ -82,6 +149,8 @@ class SwiftKVAttention(nn.Module):
     def forward(self, positions: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
         """Attend for the given rows; hidden states of shape (rows, hidden) in and out."""
         query, _ = self.q_proj_swiftkv(hidden_states)
+        if self.q_norm_swiftkv is not None:
+            query = _normed(self.q_norm_swiftkv, query, self.attn.head_size)
         query, _ = self.rotary_emb(positions, query, None)
         output: torch.Tensor = self.o_proj(self.attn(query))[0]
         return output
@@ -120,6 +189,8 @@ class LaterKeyValues(nn.Module):
         self.owners = owners
         self.kv_size = heads * self.head_copies * head_dim // ranks
         self.rotary_emb = _rope(config)
+        norms_heads = _norms_heads(config)
+        self.k_norm_swiftkv = HeadNorms(len(owners), head_dim, config.rms_norm_eps) if norms_heads else None
         attentions = [f"{prefix}.layers.{owner}.self_attn" for owner in owners]
         names = [f"{attention}.{kind}_proj_swiftkv" for attention in attentions for kind in "kv"]
         per_linear = [owners] if form.joins(names, self.kv_size) else [[owner] for owner in owners]
@@ -127,7 +198,7 @@ class LaterKeyValues(nn.Module):
             MergedColumnParallelLinear(
                 config.hidden_size,
                 [heads * self.head_copies * head_dim] * (2 * len(group)),
-                bias=getattr(config, "attention_bias", False),
+                bias=getattr(config, "qkv_bias", getattr(config, "attention_bias", False)),
                 quant_config=quant_config,
                 prefix=f"{prefix}.layers.{group[0]}.self_attn.kv_proj_swiftkv",
             )
@@ -151,6 +222,8 @@ class LaterKeyValues(nn.Module):
         else:
             keys = torch.cat([half[0] for half in halves], dim=-1)
             values = torch.cat([half[1] for half in halves], dim=-1)
+        if self.k_norm_swiftkv is not None:
+            keys = self.k_norm_swiftkv(keys)
         keys, _ = self.rotary_emb(positions, keys, None)
         return keys, values
 

@@ -10,7 +10,7 @@ from swiftkv_bench.errors import EngineError
 from swiftkv_bench.swiftkv.engine_limits import Rows, engine_rows
 from swiftkv_bench.swiftkv.facts import Facts
 
-__all__ = ["key_value_owners", "refusals"]
+__all__ = ["key_value_owners", "refusals", "window_rows"]
 
 CACHE_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3")
 BACKENDS = ("FLASH_ATTN", "FLASHINFER", "TRITON_ATTN", "CPU_ATTN")
@@ -128,7 +128,6 @@ def _cache(facts: Facts) -> Rows:
 def _model(facts: Facts) -> Rows:
     """What vLLM's models can be and a SwiftKV model cannot."""
     method, config = facts.speculative_method, facts.config
-    kinds = sorted(set(config.get("layer_types") or ()) - {"full_attention"})
     heads = config.get("num_key_value_heads") or config.get("num_attention_heads")
     return [
         (
@@ -152,16 +151,7 @@ def _model(facts: Facts) -> Rows:
             f"--tensor-parallel-size is {facts.tensor_parallel_size} with {heads} K/V heads and weights scaled by"
             " block, which cannot be copied head by head; use as many ranks as heads",
         ),
-        (
-            bool(kinds),
-            f"config.json: layer_types holds {', '.join(kinds)}, but later layers attend to the whole context; only"
-            " full_attention will do",
-        ),
-        (
-            facts.sliding_window is not None and not kinds,
-            f"config.json: sliding_window is {facts.sliding_window}, but later layers attend to the whole context;"
-            " give --disable-sliding-window, which keeps the context within it, or take a model without one",
-        ),
+        *window_rows(config, facts.sliding_window),
         (
             bool(config.get("dual_chunk_attention_config")),
             "config.json: dual_chunk_attention_config is set, but later layers attend in one piece; remove it and keep"
@@ -170,6 +160,29 @@ def _model(facts: Facts) -> Rows:
         (
             config.get("is_causal") is False,
             "config.json: is_causal is false, but rows are skipped because no earlier token reads them; remove it",
+        ),
+    ]
+
+
+def window_rows(config: Mapping[str, Any], window: int | None) -> Rows:
+    """Layers that look back to a window of tokens only.
+
+    Args:
+        window: how many; None for layers that attend to everything.
+    """
+    kinds = sorted(set(config.get("layer_types") or ()) - {"full_attention"})
+    absent = str(config.get("model_type")).startswith("mistral")
+    note = " (4096 also stands for an absent key, as transformers reads it; null is none)" if absent else ""
+    return [
+        (
+            bool(kinds),
+            f"config.json: layer_types holds {', '.join(kinds)}, but later layers attend to the whole context; only"
+            " full_attention will do",
+        ),
+        (
+            window is not None and not kinds,
+            f"config.json: sliding_window is {window}{note}, but later layers attend to the whole context; give"
+            " --disable-sliding-window, which keeps the context within it, or take a model without one",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""The SwiftKV Llama: two compiled halves, and what happens between them once a step.
+"""A SwiftKV model: two compiled halves, and what happens between them once a step.
 
 ::
 
@@ -36,13 +36,13 @@ from vllm.v1.utils import record_function_or_nullcontext as scope
 from swiftkv_bench.swiftkv.backend import SelectedRows
 from swiftkv_bench.swiftkv.counters import announce_model
 from swiftkv_bench.swiftkv.graphs import StaticInputs, graph_mode
-from swiftkv_bench.swiftkv.layers import LaterKeyValues, attention_of_owner
+from swiftkv_bench.swiftkv.layers import LaterKeyValues, attention_of_owner, ordinary_attention
 from swiftkv_bench.swiftkv.limits import key_value_owners
 from swiftkv_bench.swiftkv.options import Options
 from swiftkv_bench.swiftkv.preflight import check_config, weight_form
 from swiftkv_bench.swiftkv.weights import load_checkpoint
 
-__all__ = ["LlamaSwiftKVForCausalLM"]
+__all__ = ["SwiftKVForCausalLM"]
 
 logger = init_logger(__name__)
 
@@ -59,7 +59,12 @@ class FirstHalf(nn.Module):
             config.vocab_size, config.hidden_size, quant_config=quant_config, prefix=f"{prefix}.embed_tokens"
         )
         self.layers = nn.ModuleList(
-            LlamaDecoderLayer(vllm_config=vllm_config, prefix=f"{prefix}.layers.{index}", config=config)
+            LlamaDecoderLayer(
+                vllm_config=vllm_config,
+                prefix=f"{prefix}.layers.{index}",
+                config=config,
+                attn_layer_type=ordinary_attention(config),
+            )
             for index in range(layers)
         )
         self.norm_swiftkv = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
@@ -112,7 +117,7 @@ class SecondHalf(nn.Module):
         return hidden
 
 
-class LlamaSwiftKVModel(nn.Module):
+class SwiftKVModel(nn.Module):
     """Runs both halves of a step."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
@@ -217,8 +222,8 @@ class LlamaSwiftKVModel(nn.Module):
         return output[: rows.count]
 
 
-class LlamaSwiftKVForCausalLM(nn.Module):
-    """The architecture name of released SwiftKV Llama checkpoints."""
+class SwiftKVForCausalLM(nn.Module):
+    """Serves every architecture of ``families.FAMILIES``, of which ``LlamaSwiftKVForCausalLM`` was released."""
 
     # Read by vLLM's quantisation code to find the checkpoint's modules behind a fused one.
     packed_modules_mapping = {  # noqa: RUF012 - vLLM's interface is a plain class attribute
@@ -237,7 +242,7 @@ class LlamaSwiftKVForCausalLM(nn.Module):
         config = vllm_config.model_config.hf_config
         self.config = config
         self._has_weights = vllm_config.load_config.load_format == "dummy"
-        self.model = LlamaSwiftKVModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "model"))
+        self.model = SwiftKVModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "model"))
         self.lm_head = ParallelLMHead(
             config.vocab_size,
             config.hidden_size,

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from swiftkv_bench.swiftkv.compat import logits_processor_bases
+from swiftkv_bench.swiftkv.families import is_swiftkv
 from swiftkv_bench.swiftkv.steps import FULL_DEPTH, Step, needs_all_rows, take_step
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
 
     def __init__(self, vllm_config: Any, *_runner_specific: Any) -> None:
         config = vllm_config.model_config
-        served = config is not None and config.hf_config.model_type == "llama_swiftkv"
+        served = config is not None and is_swiftkv({"model_type": config.hf_config.model_type})
         self.active = served and not vllm_config.use_v2_model_runner
         self.steps = 0
         capacity = vllm_config.scheduler_config.max_num_seqs + 1 if self.active else 0

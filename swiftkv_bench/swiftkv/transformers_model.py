@@ -1,4 +1,4 @@
-"""A SwiftKV Llama for ``transformers``: every layer for every token, in plain torch, without vLLM.
+"""A SwiftKV model for ``transformers``: every layer for every token, in plain torch, without vLLM.
 
 What ``swiftkv-bench verify`` lets lm-eval's ``hf`` class compute SwiftKV weights with. Written from the definition:
 the first N layers are Llama layers; a later layer's query comes from its own input, its K and V from
@@ -10,69 +10,96 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm, LlamaRotaryEmbedding
+from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.swiftkv.config import LlamaSwiftKVConfig
+from swiftkv_bench.swiftkv.config import CONFIGS
+from swiftkv_bench.swiftkv.families import FAMILIES, SUFFIX, Family, family_of
 from swiftkv_bench.swiftkv.limits import key_value_owners
 
-__all__ = ["LlamaSwiftKV", "load"]
+__all__ = ["SwiftKVTransformer", "load"]
 
 
-def load(model: str, revision: str | None, device: str, dtype: str) -> "LlamaSwiftKV":
+def load(model: str, revision: str | None, device: str, dtype: str) -> "SwiftKVTransformer":
     """The weights of a SwiftKV checkpoint.
 
     Raises:
         InputError: they are quantised, or a parameter is not among them.
     """
-    config = LlamaSwiftKVConfig.from_pretrained(model, revision=revision or "main")
+    config = _config(model, revision)
     if getattr(config, "quantization_config", None) is not None:
         raise InputError(f"{model}: quantised SwiftKV weights have no plain forward; verify the baseline arm")
-    found, info = LlamaSwiftKV.from_pretrained(
+    found, info = SwiftKVTransformer.from_pretrained(
         model, revision=revision or "main", config=config, dtype=dtype, output_loading_info=True
     )
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(f"{model} lacks {len(missing)} parameters of a SwiftKV model, the first is {missing[0]}")
-    network: LlamaSwiftKV = found.to(device).eval()
+    network: SwiftKVTransformer = found.to(device).eval()
     return network
+
+
+def _config(model: str, revision: str | None) -> Any:
+    """The config, in its family's class.
+
+    Raises:
+        InputError: it is of none.
+    """
+    given, _ = PreTrainedConfig.get_config_dict(model, revision=revision or "main")
+    family = family_of(given)
+    if family is None:
+        raise InputError(
+            f"{model}: model_type is {given.get('model_type')!r}, no SwiftKV model of {', '.join(FAMILIES)}"
+        )
+    return CONFIGS[family.model_type].from_pretrained(model, revision=revision or "main")
+
+
+def _family(config: Any) -> Family:
+    return FAMILIES[config.model_type.removesuffix(SUFFIX)]
 
 
 class _Attention(nn.Module):
     """Projections of one layer under the checkpoint's names; a later layer that owns no K and V has only its query."""
 
-    def __init__(self, config: LlamaSwiftKVConfig, owner: int | None, index: int) -> None:
+    def __init__(self, config: Any, owner: int | None, index: int) -> None:
         super().__init__()
-        width, bias = config.head_dim, config.attention_bias
+        family, given = _family(config), config.to_dict()
+        width, (bias, bias_o_proj) = family.head_size(given), family.biases(given)
         suffix = "" if owner is None else "_swiftkv"
         sizes = {"q": config.num_attention_heads * width}
         if owner is None or owner == index:
             sizes |= {"k": config.num_key_value_heads * width, "v": config.num_key_value_heads * width}
         for name, size in sizes.items():
             self.add_module(f"{name}_proj{suffix}", nn.Linear(config.hidden_size, size, bias=bias))
-        self.o_proj = nn.Linear(config.num_attention_heads * width, config.hidden_size, bias=bias)
+        self._normed = [name for name in sizes if name in "qk" and family.head_norms]
+        for name in self._normed:
+            self.add_module(f"{name}_norm{suffix}", LlamaRMSNorm(width, eps=config.rms_norm_eps))
+        self.o_proj = nn.Linear(config.num_attention_heads * width, config.hidden_size, bias=bias_o_proj)
         self._width, self._suffix = width, suffix
 
     def heads(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
-        """Projection of `hidden`, shape (1, tokens, size), as (1, heads, tokens, width)."""
+        """Projection of `hidden`, shape (1, tokens, size), as (1, heads, tokens, width), normed where heads are."""
         projected = self.get_submodule(f"{name}_proj{self._suffix}")(hidden)
         heads: torch.Tensor = projected.view(*hidden.shape[:-1], -1, self._width).transpose(1, 2)
+        if name in self._normed:
+            heads = self.get_submodule(f"{name}_norm{self._suffix}")(heads)
         return heads
 
 
 class _Layer(nn.Module):
-    def __init__(self, config: LlamaSwiftKVConfig, owner: int | None, index: int) -> None:
+    def __init__(self, config: Any, owner: int | None, index: int) -> None:
         super().__init__()
         self.self_attn = _Attention(config, owner, index)
-        self.mlp = LlamaMLP(config)
+        self.mlp = LlamaMLP(config) if hasattr(config, "mlp_bias") else Qwen2MLP(config)
         self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
 
 class _Stack(nn.Module):
-    def __init__(self, config: LlamaSwiftKVConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.owners = key_value_owners(
             config.num_hidden_layers, config.num_key_value_layers, config.key_value_group_size
@@ -110,16 +137,16 @@ class _Stack(nn.Module):
         return last
 
 
-class LlamaSwiftKV(PreTrainedModel, GenerationMixin):
+class SwiftKVTransformer(PreTrainedModel, GenerationMixin):
     """The model as ``transformers`` and lm-eval's ``hf`` class use it; padding is not supported."""
 
-    config_class = LlamaSwiftKVConfig
+    config_class = PreTrainedConfig
     base_model_prefix = "model"
     _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "model.embed_tokens.weight"}
     # The base model's own projections, which training leaves in the state dict.
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"self_attn\.[qkv]_proj\."]
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"self_attn\.([qkv]_proj|[qk]_norm)\."]
 
-    def __init__(self, config: LlamaSwiftKVConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.model = _Stack(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)

@@ -17,7 +17,7 @@ _FUSED: dict[str, list[tuple[str, str | int]]] = {
     "qkv_proj": [("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v")],
     "gate_up_proj": [("gate_proj", 0), ("up_proj", 1)],
 }
-_BASE_QKV = re.compile(r"model\.layers\.(\d+)\.self_attn\.[qkv]_proj\.")
+_BASE_QKV = re.compile(r"model\.layers\.(\d+)\.self_attn\.(?:[qkv]_proj|[qk]_norm)\.")
 _FROM_CONFIG = ("input_scale_ub",)
 """Parameters of a quantised linear whose value is in config.json: fbgemm's bound of activation scales."""
 _CACHE_SCALE = re.compile(r"(.*\.layers\.)(\d+)(\.self_attn)\.attn\.([qkv]|prob)_scale$")
@@ -43,6 +43,9 @@ def _routes(model: Any) -> Iterator[tuple[str, str, _Route]]:
         owner, _, linear = module.rpartition(".")
         if leaf in _FROM_CONFIG:
             yield public, name, _Route(parameter, None, optional=True)
+        elif linear == "k_norm_swiftkv":
+            for place, layer in enumerate(key_values.owners):
+                yield f"model.layers.{layer}.self_attn.{linear}.{leaf}", name, _Route(parameter, place)
         elif ".key_values.projections." in public:
             yield from _key_value_routes(key_values, int(linear), leaf, name, parameter)
         elif linear in _FUSED:
@@ -86,10 +89,10 @@ def _key_value_routes(
 
 
 def load_checkpoint(model: Any, weights: Iterable[tuple[str, torch.Tensor]], *, complete: bool = True) -> set[str]:
-    """Load ``weights`` into a ``LlamaSwiftKVForCausalLM``.
+    """Load ``weights`` into a ``SwiftKVForCausalLM``.
 
     Left out silently: rotary tables, lm_head where the model has none of its own (tied embeddings, pooling), and the
-    base model's q, k and v of layers after N, which training leaves in the state dict.
+    base model's q, k and v (and their norms) of layers after N, which training leaves in the state dict.
 
     Args:
         complete: whether every weight must come; false for an update of some weights of a running engine.

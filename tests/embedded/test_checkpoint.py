@@ -29,7 +29,7 @@ def test_twin_is_the_baseline_and_what_swiftkv_adds(layers: int, tmp_path: Path)
     baseline = read_tensors(pair.baseline / "model.safetensors")
     twin = read_tensors(pair.swiftkv / "model.safetensors")
     assert {name: tensor.shape for name, tensor in baseline.items()} == baseline_parameters(EMBEDDED_SHAPE)
-    assert twin.keys() - baseline.keys() == swiftkv_sources(8, layers).keys()
+    assert twin.keys() - baseline.keys() == swiftkv_sources(EMBEDDED_SHAPE, layers).keys()
     assert all(twin[name] == tensor for name, tensor in baseline.items())
     config = json.loads((pair.swiftkv / "config.json").read_text())
     assert config["architectures"] == ["LlamaSwiftKVForCausalLM"]
@@ -40,7 +40,7 @@ def test_twin_is_the_baseline_and_what_swiftkv_adds(layers: int, tmp_path: Path)
 def test_undistilled_twin_is_a_copy_of_the_baseline_and_the_distilled_one_is_not(tmp_path: Path) -> None:
     undistilled = read_tensors(ensure_pair(tmp_path, distilled=False).swiftkv / "model.safetensors")
     distilled = read_tensors(ensure_pair(tmp_path).swiftkv / "model.safetensors")
-    for name, source in swiftkv_sources(8, 4).items():
+    for name, source in swiftkv_sources(EMBEDDED_SHAPE, 4).items():
         assert undistilled[name] == undistilled[source]
         assert distilled[name] != undistilled[name]
 

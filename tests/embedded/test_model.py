@@ -1,5 +1,7 @@
 """The plain-torch Llama against transformers' own, and SwiftKV by its definition."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -40,6 +42,27 @@ def test_forward_is_that_of_transformers(tied: bool, scaling: dict[str, object] 
     config = {key: value for key, value in model_config(shape).items() if key not in ("torch_dtype", "architectures")}
     reference = LlamaForCausalLM(LlamaConfig(**config)).eval()
     reference.load_state_dict(model.state_dict(), strict=not tied)
+    ids = torch.randint(0, 64, (2, 200))
+    with torch.no_grad():
+        assert_close(model(ids), reference(ids).logits, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["Qwen2", "Qwen3", "Mistral"])
+def test_forward_of_another_family_is_that_of_transformers(family: str) -> None:
+    import transformers
+
+    # Heads of 8 are hidden size by heads, as all of Qwen2's are; transformers' Qwen3 and Mistral take any.
+    shape = replace(
+        _shape(tied=family == "Qwen3"),
+        head_dim=8 if family == "Qwen2" else 16, qkv_bias=family == "Qwen2", head_norms=family == "Qwen3",
+    )  # fmt: skip
+    model = _random(shape)
+    assert {name: tuple(p.shape) for name, p in model.state_dict().items()} == baseline_parameters(shape)
+    left_out = ("torch_dtype", "architectures", "model_type", "attention_bias", "mlp_bias")
+    config = {key: value for key, value in model_config(shape).items() if key not in left_out}
+    made = getattr(transformers, f"{family}Config")(**config, sliding_window=None)
+    reference = getattr(transformers, f"{family}ForCausalLM")(made).eval()
+    reference.load_state_dict(model.state_dict(), strict=family != "Qwen3")
     ids = torch.randint(0, 64, (2, 200))
     with torch.no_grad():
         assert_close(model(ids), reference(ids).logits, atol=2e-4, rtol=1e-4)

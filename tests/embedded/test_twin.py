@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from swiftkv_bench.embedded.architecture import swiftkv_sources
+from swiftkv_bench.embedded.architecture import EMBEDDED_SHAPE, swiftkv_sources
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.items import items
 from swiftkv_bench.embedded.tensor_file import read_tensors
@@ -54,7 +54,7 @@ def test_twin_is_a_released_checkpoint(made: tuple[Path, Agreement], model: Path
     files = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
     baseline = read_tensors(model / "model.safetensors")
     added = read_tensors(out / "model-swiftkv.safetensors")
-    assert added.keys() == swiftkv_sources(8, 4).keys()
+    assert added.keys() == swiftkv_sources(EMBEDDED_SHAPE, 4).keys()
     assert files.keys() == baseline.keys() | added.keys()
     assert (out / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
     assert {tensor.dtype for tensor in added.values()} == {"BF16"}
@@ -130,7 +130,10 @@ def test_sharded_source_is_read(model: Path, tmp_path: Path, data: Path, made: t
 
 
 def _broken_configs() -> Iterator[tuple[dict[str, object], str]]:
-    yield {"model_type": "qwen2"}, "model_type is 'qwen2'"
+    yield {"model_type": "mixtral"}, "model_type is 'mixtral': only llama, mistral, qwen2, qwen3 are supported"
+    yield {"model_type": "mistral"}, r"sliding_window is 4096 \(4096 also stands for an absent key"
+    yield {"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 64}, "sliding_window is 64, but later"
+    yield {"layer_types": ["full_attention", "sliding_attention"]}, "layer_types holds sliding_attention, but later"
     yield {"attention_bias": True}, "attention_bias is True"
     yield {"rope_scaling": {"rope_type": "yarn"}}, "rope scaling .* is unknown"
     yield {"num_hidden_layers": "eight"}, "config.json has a value that is no number"

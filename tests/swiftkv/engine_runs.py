@@ -19,7 +19,9 @@ from typing import Any
 
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
+from swiftkv_bench.embedded.twin import TwinSettings, make_twins
 from swiftkv_bench.engines.profiles import load_profile
+from swiftkv_bench.observer import Silent
 from tests.swiftkv.answers import Answer, read_answer
 from tests.swiftkv.checkpoints import FORMS, CheckpointSpec, make_checkpoint, write_tokenizer
 from tests.swiftkv.feature_runs import UPDATED, run_features
@@ -62,9 +64,16 @@ _CHECKPOINTS = {
     ),
     "bfloat16": CheckpointSpec(**_FLOAT8),
     "small": CheckpointSpec(layers=4, key_value_layers=2),
-    "one_kv_head": CheckpointSpec(layers=4, key_value_layers=2, kv_heads=1, group_size=2),
+    "one_kv_head": CheckpointSpec("qwen2", layers=4, key_value_layers=2, kv_heads=1, group_size=2),
+    "qwen2": CheckpointSpec("qwen2", layers=4, key_value_layers=2, tied=True, llama3_rope=False),
+    "qwen3": CheckpointSpec("qwen3", key_value_layers=2, group_size=2, llama3_rope=False, head_size=48),
+    "mistral": CheckpointSpec("mistral", layers=4, key_value_layers=2, llama3_rope=False, head_size=48),
     UPDATED: CheckpointSpec(seed=1),
 }
+
+
+FAMILIES = ("mistral", "qwen2", "qwen3")
+"""Beside Llama."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,13 @@ RUNS: dict[str, Run] = {
     "skip_across_tied": Run("across_tied", _mode(**_EAGER, **_SMALL), passes=2, reloads=True),
     "skip_all_ordinary": Run("all_ordinary", _mode(**_EAGER, **_SMALL)),
     "skip_compiled": Run("small", _mode(**_SMALL)),
-    # One K/V head on two ranks: both hold a copy.
+    **{
+        f"{mode}_{family}": Run(family, _mode(mode, **_EAGER, **_SMALL))
+        for family in FAMILIES
+        for mode in ("skip", "full")
+    },
+    **{f"skip_distilled_{family}": Run(f"distilled_{family}", _mode(**_EAGER, **_SMALL)) for family in FAMILIES},
+    # One K/V head on two ranks: both hold a copy, of its biases too.
     "skip_tensor_parallel": Run("one_kv_head", _mode(**_EAGER, **_SMALL, tensor_parallel_size=2)),
     "skip_fp8_channel": Run("fp8_channel", _mode(**_EAGER, **_SMALL, **_BFLOAT16)),
     "full_fp8_channel": Run("fp8_channel", _mode("full", **_EAGER, **_SMALL, **_BFLOAT16)),
@@ -196,6 +211,7 @@ def write_checkpoints(folder: Path) -> dict[str, Path]:
     paths["embedded"] = folder / "embedded"
     LlamaFolder(pair.baseline).write_twin(paths["embedded"], pair.num_key_value_layers, added)
     paths |= {profile: _write_shrunken(folder / profile, profile) for profile in SHRUNKEN.values()}
+    paths |= {f"distilled_{family}": _distil(folder / "bases", folder, family) for family in FAMILIES}
     for name in ("missing_weight", "unexpected_weight"):
         paths[name] = make_checkpoint(folder / name, _SWIFTKV)
         weights = load_file(paths[name] / "model.safetensors")
@@ -214,6 +230,18 @@ def _write_shrunken(folder: Path, profile: str) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     write_tokenizer(folder)
     return folder
+
+
+def _distil(bases: Path, folder: Path, family: str) -> Path:
+    """A twin of a random base with tied embeddings and wide heads, as `distill` writes it after three steps."""
+    size = None if family == "qwen2" else 48  # Qwen2's heads share the hidden size out
+    spec = CheckpointSpec(family, 4, None, tied=True, llama3_rope=False, head_size=size)  # type: ignore[arg-type]
+    base = make_checkpoint(bases / family, spec)
+    data = bases / f"{family}.jsonl"
+    data.write_text(json.dumps({"text": "Two rows or more of any text. " * 40}) + "\n")
+    settings = TwinSettings((2,), steps=3, batch_rows=2, row_tokens=64, learning_rate=0.01)
+    make_twins(base, [data], folder / f"distilled_{family}", settings, Silent())
+    return folder / f"distilled_{family}"
 
 
 def _execute(run: Run, path: Path) -> RunResult:

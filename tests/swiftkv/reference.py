@@ -1,4 +1,4 @@
-"""An independent SwiftKV Llama in plain torch, float32: no cache, no skipping, no vLLM.
+"""An independent SwiftKV model in plain torch, float32: no cache, no skipping, no vLLM.
 
 Serves as the truth that engines are compared with. Written from the definition: the first N layers are Llama
 layers; a later layer's query comes from its own input, its K and V from norm_swiftkv of layer N's output, by
@@ -24,7 +24,9 @@ class Reference:
 
     def __init__(self, directory: Path, device: str = "cpu") -> None:
         self.config: dict[str, Any] = json.loads((directory / "config.json").read_text())
-        stored = load_file(directory / "model.safetensors", device=device)
+        stored = {}
+        for path in sorted(directory.glob("*.safetensors")):
+            stored |= load_file(path, device=device)
         self.weights = {name: _dequantised(name, stored) for name in stored if name.endswith(("weight", "bias"))}
         self._width = self.config.get("head_dim") or self.config["hidden_size"] // self.config["num_attention_heads"]
         self.frequencies = _rope_frequencies(self.config, self._width).to(device)

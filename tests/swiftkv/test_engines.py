@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from .comparison import TOLERANCE_NAT, Comparison, References
-from .engine_runs import PROMPT_LENGTHS, RUNS, SHRUNKEN
+from .engine_runs import FAMILIES, PROMPT_LENGTHS, RUNS, SHRUNKEN
 
 pytestmark = pytest.mark.vllm
 
@@ -18,6 +18,7 @@ EXACT = [
     "skip_across_tied",
     "skip_all_ordinary",
     "skip_compiled",
+    *(f"{way}_{family}" for family in FAMILIES for way in ("skip", "full", "skip_distilled")),
     "skip_tensor_parallel",
     "full_speculative",
 ]

@@ -16,8 +16,14 @@ IDS = list(range(7, 60))
 
 @pytest.mark.parametrize(
     "spec",
-    [CheckpointSpec(), CheckpointSpec(layers=7, group_size=2, tied=True, base_leftovers=False)],
-    ids=["one group a layer", "groups of two, tied"],
+    [
+        CheckpointSpec(),
+        CheckpointSpec(layers=7, group_size=2, tied=True, base_leftovers=False),
+        CheckpointSpec("mistral", layers=4, key_value_layers=2, llama3_rope=False, head_size=48),
+        CheckpointSpec("qwen2", layers=4, key_value_layers=2, llama3_rope=False),
+        CheckpointSpec("qwen3", key_value_layers=2, group_size=2, tied=True, llama3_rope=False, head_size=48),
+    ],
+    ids=["one group a layer", "groups of two, tied", "mistral", "qwen2", "qwen3 in groups of two"],
 )
 def test_logprobs_equal_the_reference(spec: CheckpointSpec, tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path, spec)

@@ -1,4 +1,4 @@
-"""A Llama or SwiftKV forward pass in numpy, float32: no cache, no skipping, no torch, no vLLM.
+"""A forward pass of Llama's kind, with or without SwiftKV, in numpy, float32: no cache, no skipping, no torch, no vLLM.
 
 The truth that an engine's log-probabilities are held against, written from the definition: the first N layers are
 Llama layers; a later layer takes its query from its own input and K and V from the normed output of layer N, by the
@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from swiftkv_bench.engines.probes.weights import Float, Weights
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.swiftkv.families import FAMILIES, family_of, sliding_window
 
 _VOCABULARY_BLOCK = 8192
 _SMALL_BYTES = 256 << 20
@@ -35,19 +36,24 @@ class Forward:
     """Full-depth log-probabilities of a checkpoint.
 
     Raises:
-        InputError: the config is of no Llama or SwiftKV model, or asks for something unknown.
+        InputError: the config is of no family that SwiftKV serves, or asks for something unknown.
     """
 
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
-        if config.get("model_type") not in ("llama", "llama_swiftkv") or config.get("hidden_act", "silu") != "silu":
-            raise InputError(f"model type {config.get('model_type')!r} is neither llama nor llama_swiftkv")
+        family = family_of(config)
+        if family is None or config.get("hidden_act", "silu") != "silu":
+            raise InputError(
+                f"model type {config.get('model_type')!r} is none of {', '.join(FAMILIES)} and their twins"
+            )
+        if sliding_window(config) is not None:
+            raise InputError(f"its layers look back to {sliding_window(config)} tokens only")
         self._weights = weights
         self.layers = int(config["num_hidden_layers"])
         self.first = int(config.get("num_key_value_layers") or self.layers)
         self._group = int(config.get("key_value_group_size") or 1)
         self._heads = int(config["num_attention_heads"])
         self._kv_heads = int(config.get("num_key_value_heads") or self._heads)
-        self._width = int(config.get("head_dim") or config["hidden_size"] // self._heads)
+        self._width = family.head_size(config)
         self._epsilon = float(config["rms_norm_eps"])
         self._tied = bool(config.get("tie_word_embeddings"))
         self._frequencies = _frequencies(config, self._width)
@@ -81,7 +87,7 @@ class Forward:
         output = self._linear(f"{name}.self_attn.o_proj")
         attended = []
         for own, source in zip(inputs, shared if later else inputs, strict=True):
-            mixed = self._attend(_apply(query, own), _apply(key, source), _apply(value, source))
+            mixed = self._attend(self._heads_of(query, own), self._heads_of(key, source), self._heads_of(value, source))
             attended.append(_apply(output, mixed))
         states = [state + change for state, change in zip(states, attended, strict=True)]
         del query, key, value, output
@@ -94,22 +100,28 @@ class Forward:
                 states[i] = state + _apply(down, gated / (1 + np.exp(-gated)) * _apply(up, normed))
         return states
 
-    def _projections(self, layer: int, wrong: Wrong | None) -> "list[_Linear]":
+    def _heads_of(self, projection: "_Projection", inputs: Float) -> Float:
+        """Heads of one projection, shape (tokens, heads, width), normed where the model norms them."""
+        linear, norm = projection
+        heads = _apply(linear, inputs).reshape(len(inputs), -1, self._width)
+        return heads if norm is None else self._norm(heads, norm)
+
+    def _projections(self, layer: int, wrong: Wrong | None) -> "list[_Projection]":
         own = f"model.layers.{layer}.self_attn"
         if layer < self.first:
-            return [self._linear(f"{own}.{kind}_proj") for kind in "qkv"]
+            return [self._projection(own, kind, "") for kind in "qkv"]
         if wrong is Wrong.BASE_PROJECTIONS:
-            kinds = [f"{own}.{kind}_proj" for kind in "qkv"]
-            return [self._linear(n if f"{n}.weight" in self._weights else f"{n}_swiftkv") for n in kinds]
+            there = f"{own}.q_proj.weight" in self._weights
+            return [self._projection(own, kind, "" if there else "_swiftkv") for kind in "qkv"]
         owners = list(range(self.first, self.layers, self._group))
         place = (layer - self.first) // self._group
         place += {Wrong.LAYER_BEFORE: -1, Wrong.LAYER_AFTER: 1}.get(wrong, 0) if wrong is not None else 0
         owner = f"model.layers.{owners[place % len(owners)]}.self_attn"
-        return [
-            self._linear(f"{own}.q_proj_swiftkv"),
-            self._linear(f"{owner}.k_proj_swiftkv"),
-            self._linear(f"{owner}.v_proj_swiftkv"),
-        ]
+        return [self._projection(own if kind == "q" else owner, kind, "_swiftkv") for kind in "qkv"]
+
+    def _projection(self, attention: str, kind: str, suffix: str) -> "_Projection":
+        norm = f"{attention}.{kind}_norm{suffix}"
+        return self._linear(f"{attention}.{kind}_proj{suffix}"), norm if f"{norm}.weight" in self._weights else None
 
     def _linear(self, name: str) -> "_Linear":
         bias = self._weights.matrix(f"{name}.bias") if f"{name}.bias" in self._weights else None
@@ -120,11 +132,11 @@ class Forward:
         return np.asarray(state * scale * self._weights.matrix(f"{name}.weight"), dtype=np.float32)
 
     def _attend(self, query: Float, key: Float, value: Float) -> Float:
-        """Causal attention, shape (tokens, heads * width)."""
+        """Causal attention of heads, shape (tokens, heads * width)."""
         tokens = len(query)
-        q = self._rotate(query.reshape(tokens, self._heads, self._width)).transpose(1, 0, 2)
-        k = self._rotate(key.reshape(tokens, self._kv_heads, self._width)).transpose(1, 2, 0)
-        v = value.reshape(tokens, self._kv_heads, self._width).transpose(1, 0, 2)
+        q = self._rotate(query).transpose(1, 0, 2)
+        k = self._rotate(key).transpose(1, 2, 0)
+        v = value.transpose(1, 0, 2)
         copies = self._heads // self._kv_heads
         scores = q @ np.repeat(k, copies, axis=0) / np.float32(math.sqrt(self._width))
         scores[:, ~np.tri(tokens, dtype=bool)] = -np.inf
@@ -150,6 +162,8 @@ class Forward:
 
 
 _Linear = tuple[Float, Float | None]
+_Projection = tuple[_Linear, str | None]
+"""A linear, and the name of the norm of its heads."""
 
 
 def _apply(linear: _Linear, inputs: Float) -> Float:

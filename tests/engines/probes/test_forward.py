@@ -20,6 +20,9 @@ SPECS = {
     "groups, tied, plain RoPE": CheckpointSpec(
         layers=7, key_value_layers=3, group_size=2, tied=True, llama3_rope=False
     ),
+    "mistral": CheckpointSpec("mistral", llama3_rope=False, head_size=48),
+    "qwen2": CheckpointSpec("qwen2", llama3_rope=False, tied=True),
+    "qwen3 in groups": CheckpointSpec("qwen3", layers=7, group_size=2, llama3_rope=False, head_size=48),
     "bfloat16": CheckpointSpec(dtype="bfloat16"),
     "float16": CheckpointSpec(dtype="float16"),
     "fp8 by channel": CheckpointSpec(fp8="channel", dtype="bfloat16"),
@@ -49,10 +52,12 @@ def test_every_fault_moves_logprobs_by_more_than_rounding(wrong: Wrong, tmp_path
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path, CheckpointSpec())
     config = json.loads((folder / "config.json").read_text())
-    with pytest.raises(InputError, match="'mixtral' is neither llama nor llama_swiftkv"):
+    with pytest.raises(InputError, match="'mixtral' is none of llama, mistral, qwen2, qwen3 and their twins"):
         Forward(config | {"model_type": "mixtral"}, Weights(folder))
     with pytest.raises(InputError, match="RoPE scaling 'yarn' is unknown"):
         Forward(config | {"rope_scaling": {"rope_type": "yarn"}}, Weights(folder))
+    with pytest.raises(InputError, match="its layers look back to 4096 tokens only"):
+        Forward(config | {"model_type": "mistral"}, Weights(folder))
 
 
 def test_float8_codes_have_the_values_of_torch(tmp_path: Path) -> None:

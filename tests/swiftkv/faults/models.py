@@ -11,7 +11,7 @@ from vllm.config import VllmConfig
 from vllm.model_executor.models.llama import LlamaForCausalLM
 
 from swiftkv_bench.swiftkv.backend import SelectedRows
-from swiftkv_bench.swiftkv.model import LlamaSwiftKVForCausalLM, LlamaSwiftKVModel
+from swiftkv_bench.swiftkv.model import SwiftKVForCausalLM, SwiftKVModel
 from swiftkv_bench.swiftkv.steps import Step
 from swiftkv_bench.swiftkv.tracker import tracker_of
 
@@ -21,7 +21,7 @@ ONE_IN, RARE = 1000, 372
 """`SkipsRareRows` leaves the rows of remainder `RARE` unfinished: ten answers of 200 in Mini GSM8K have such a row."""
 
 
-class _UnfinishedRows(LlamaSwiftKVModel):
+class _UnfinishedRows(SwiftKVModel):
     """Skipped rows hold the first half's output: finite, plausible, meaningless."""
 
     def forward(
@@ -46,7 +46,7 @@ def _forget_prompt_logprobs(vllm_config: VllmConfig, when: Callable[[], bool]) -
     tracker.step = step
 
 
-class SkipsPromptRows(LlamaSwiftKVForCausalLM):
+class SkipsPromptRows(SwiftKVForCausalLM):
     """Does not notice that a request wants prompt logprobs."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
@@ -55,18 +55,18 @@ class SkipsPromptRows(LlamaSwiftKVForCausalLM):
         _forget_prompt_logprobs(vllm_config, lambda: True)
 
 
-class _DroppedRow(LlamaSwiftKVModel):
+class _DroppedRow(SwiftKVModel):
     def _run_selected(
         self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
     ) -> torch.Tensor:
-        output = LlamaSwiftKVModel._run_selected(self, positions, hidden, residual, rows)
+        output = SwiftKVModel._run_selected(self, positions, hidden, residual, rows)
         if rows.count > 1:
             first = rows.indices[:1]
             output[:1] = self.second_half.norm(hidden[first] + residual[first])
         return output
 
 
-class SkipsDecodeRows(LlamaSwiftKVForCausalLM):
+class SkipsDecodeRows(SwiftKVForCausalLM):
     """Leaves the second half out for the first request of a mixed batch, as a rule one that decodes."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
@@ -74,20 +74,20 @@ class SkipsDecodeRows(LlamaSwiftKVForCausalLM):
         self.model.__class__ = _DroppedRow
 
 
-class _DroppedRows(LlamaSwiftKVModel):
+class _DroppedRows(SwiftKVModel):
     """Leaves the second half out for every row of a batch of several requests."""
 
     def _run_selected(
         self, positions: torch.Tensor, hidden: torch.Tensor, residual: torch.Tensor, rows: SelectedRows
     ) -> torch.Tensor:
-        output = LlamaSwiftKVModel._run_selected(self, positions, hidden, residual, rows)
+        output = SwiftKVModel._run_selected(self, positions, hidden, residual, rows)
         if rows.count > 1:
             kept = rows.indices[: rows.count]
             output[: rows.count] = self.second_half.norm(hidden[kept] + residual[kept])
         return output
 
 
-class _RareRows(LlamaSwiftKVModel):
+class _RareRows(SwiftKVModel):
     def forward(
         self, input_ids: Any, positions: torch.Tensor, inputs_embeds: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -99,7 +99,7 @@ class _RareRows(LlamaSwiftKVModel):
         return torch.where(rare[:, None], self.second_half.norm(hidden + residual), output)
 
 
-class SkipsRareRows(LlamaSwiftKVForCausalLM):
+class SkipsRareRows(SwiftKVForCausalLM):
     """Leaves the second half out for one row in `ONE_IN`, by its token and position, so that runs repeat.
 
     Too rare for the few dozen tokens that probes ask for, and enough to spoil some answers of a column.
@@ -110,7 +110,7 @@ class SkipsRareRows(LlamaSwiftKVForCausalLM):
         self.model.__class__ = _RareRows
 
 
-class WrongLayer(LlamaSwiftKVForCausalLM):
+class WrongLayer(SwiftKVForCausalLM):
     """Writes each later layer's K/V into the next one's cache."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
@@ -127,11 +127,11 @@ class _Switched(_UnfinishedRows):
     ) -> torch.Tensor:
         if planted() == "skips_prompt_rows":
             return super().forward(input_ids, positions, inputs_embeds)
-        return LlamaSwiftKVModel.forward(self, input_ids, positions, inputs_embeds)
+        return SwiftKVModel.forward(self, input_ids, positions, inputs_embeds)
 
     def _run_selected(self, *arguments: Any) -> torch.Tensor:
         wrong: dict[str, Any] = {"skips_decode_rows": _DroppedRow, "skips_batched_rows": _DroppedRows}
-        output: torch.Tensor = wrong.get(planted(), LlamaSwiftKVModel)._run_selected(self, *arguments)
+        output: torch.Tensor = wrong.get(planted(), SwiftKVModel)._run_selected(self, *arguments)
         return output
 
     def _write_cache(self, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -147,7 +147,7 @@ def planted() -> str:
     return Path(os.environ["SWIFTKV_FAULT_FILE"]).read_text()
 
 
-class Switched(LlamaSwiftKVForCausalLM):
+class Switched(SwiftKVForCausalLM):
     """One engine with each of the faults in turn, so that a test need not start one for every fault."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
