@@ -51,7 +51,7 @@ def start_checks(configs: Sequence[EngineConfig], *, together: bool, hardware: H
     Raises:
         InputError: an option's value cannot be read.
     """
-    found = [_arm(config.spec) for config in configs]
+    found = [_arm(config.spec, here=hardware is not None) for config in configs]
     if hardware is None:
         return tuple(found)
     machine = machine_refusals([config.spec for config in configs], hardware, together=together)
@@ -87,13 +87,13 @@ def summary(spec: EngineSpec) -> str:
     return ", ".join(parts)
 
 
-def _arm(spec: EngineSpec) -> ArmCheck:
+def _arm(spec: EngineSpec, *, here: bool) -> ArmCheck:
     if spec.kind != "vllm":
         why = "a server of somebody else's" if spec.kind == "url" else "the fake engine"
         return ArmCheck(spec.arm, (), f"not checked: {why}")
     env = {**os.environ, **spec.env}
     try:
-        facts = facts_of(spec, env, _takes_v2(spec, env))
+        facts = facts_of(spec, env, _takes_v2(spec, env, here=here))
     except EngineError as e:
         return ArmCheck(spec.arm, (str(e),))
     known = config_of(spec, options_of(spec)) is not None
@@ -123,10 +123,10 @@ def _purpose(spec: EngineSpec, facts: Facts, known: bool) -> list[str]:
     return found
 
 
-def _takes_v2(spec: EngineSpec, env: Mapping[str, str]) -> bool:
+def _takes_v2(spec: EngineSpec, env: Mapping[str, str], *, here: bool) -> bool:
+    """Whether vLLM takes its V2 runner; a machine that is not this one is taken to have Triton."""
     chosen = env.get("VLLM_USE_V2_MODEL_RUNNER")
     if chosen is not None:
         return chosen.strip().lower() in ("1", "true")
-    here = spec.python is None
-    triton = not here or importlib.util.find_spec("triton") is not None
+    triton = not here or spec.python is not None or importlib.util.find_spec("triton") is not None
     return default_runner(provenance.engine_release(spec.python), triton=triton) == "V2"

@@ -43,7 +43,7 @@ def _norms_heads(config: Any) -> bool:
     return family is not None and family.head_norms
 
 
-class HeadNormAttention(LlamaAttention):  # type: ignore[misc]  # vLLM's classes are untyped
+class HeadNormAttention(LlamaAttention):
     """Ordinary attention whose heads' q and k are normed before they are rotated."""
 
     def __init__(self, *, config: Any, **arguments: Any) -> None:

@@ -24,7 +24,7 @@ class Reference:
 
     def __init__(self, directory: Path, device: str = "cpu") -> None:
         self.config: dict[str, Any] = json.loads((directory / "config.json").read_text())
-        stored = {}
+        stored: dict[str, torch.Tensor] = {}
         for path in sorted(directory.glob("*.safetensors")):
             stored |= load_file(path, device=device)
         self.weights = {name: _dequantised(name, stored) for name in stored if name.endswith(("weight", "bias"))}
