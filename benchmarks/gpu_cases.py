@@ -8,6 +8,18 @@ from typing import Any, Literal
 
 __all__ = ["CAPTURED", "Case", "cases", "checkpoints", "prompts"]
 
+FAMILIES = ("qwen3", "qwen2", "mistral")
+"""Beside Llama."""
+FLOAT8: dict[Any, str] = {
+    "tensor": "fp8 by tensor",
+    "static": "fp8 static",
+    "fp8": "fp8 checkpoint",
+    "fp8_static": "fp8 checkpoint, static",
+    "fp8_block": "fp8 checkpoint by block",
+    "block": "fp8 by block",
+    "modelopt": "ModelOpt",
+}
+"""Forms of float8 weights, as ``tests.swiftkv.checkpoints`` names them, which vLLM multiplies on a GPU alone."""
 Questions = Literal["standard", "batch sizes", "grammars", "long answers", "repetitions"]
 
 CAPTURED = (1, 2, 4, 8, 16, 32, 64)
@@ -85,13 +97,9 @@ def cases(gpu: bool, runner: str | None) -> list[Case]:
         Case("skip, no graphs", "swiftkv", chunked | skip | eager, "baseline"),
         Case("full, no graphs", "swiftkv", plain | mode(mode="full") | eager, "baseline"),
     ]
+    listed += _families(plain, skip)
     if gpu:
-        for scheme, words in (("tensor", "fp8 by tensor"), ("static", "fp8 static")):
-            baseline = Case(f"{words}: baseline", f"llama_fp8_{scheme}", fp8 | eager)
-            listed += [
-                baseline,
-                Case(f"{words}: skip", f"swiftkv_fp8_{scheme}", fp8 | skip | eager, baseline.name),
-            ]
+        listed += _float8(fp8 | eager, skip)
         if importlib.util.find_spec("flashinfer") is not None:
             flashinfer = chunked | {"attention_backend": "FLASHINFER"}
             listed += [
@@ -100,6 +108,27 @@ def cases(gpu: bool, runner: str | None) -> list[Case]:
             ]
     eager_half = chunked | mode(mode="skip", graphs=False)
     return [*listed, Case("skip, graphs in the first half only", "swiftkv", eager_half, "baseline")]
+
+
+def _families(engine: dict[str, Any], skip: dict[str, Any]) -> list[Case]:
+    listed = []
+    for family in FAMILIES:
+        baseline = Case(f"{family}: baseline", family, engine | {"enforce_eager": True})
+        listed += [baseline, Case(f"{family}: skip", f"{family}_swiftkv", engine | skip, baseline.name)]
+    return listed
+
+
+def _float8(engine: dict[str, Any], skip: dict[str, Any]) -> list[Case]:
+    """Weights that vLLM multiplies on a GPU alone, stored and made while loading."""
+    listed = []
+    for form, words in FLOAT8.items():
+        baseline = Case(f"{words}: baseline", f"llama_fp8_{form}", engine)
+        listed += [baseline, Case(f"{words}: skip", f"swiftkv_fp8_{form}", engine | skip, baseline.name)]
+    for method in ("fp8_per_tensor", "fp8_per_channel", "fp8_per_block"):
+        online = engine | {"quantization": method}
+        baseline = Case(f"online {method}: baseline", "llama", online)
+        listed += [baseline, Case(f"online {method}: skip", "swiftkv", online | skip, baseline.name)]
+    return listed
 
 
 def checkpoints(directory: Path, gpu: bool, names: set[str]) -> dict[str, Path]:
@@ -118,11 +147,16 @@ def checkpoints(directory: Path, gpu: bool, names: set[str]) -> dict[str, Path]:
         "llama32": CheckpointSpec(key_value_layers=None, **size | {"dtype": "float32"}),
         "swiftkv32": CheckpointSpec(key_value_layers=4, **size | {"dtype": "float32"}),
     }
+    for family in FAMILIES:
+        # Heads of another size than hidden size by heads, which Qwen2 cannot have.
+        head_size = None if family == "qwen2" else size["hidden"] // size["heads"] // 2
+        traits: dict[str, Any] = size | {"family": family, "head_size": head_size, "tied": True, "llama3_rope": False}
+        specs[family] = CheckpointSpec(key_value_layers=None, **traits)
+        specs[f"{family}_swiftkv"] = CheckpointSpec(key_value_layers=4, group_size=2, **traits)
     size["dtype"] = "bfloat16"
-    schemes: tuple[Literal["channel", "tensor", "static"], ...] = ("channel", "tensor", "static")
-    for scheme in schemes:
-        specs[f"llama_fp8_{scheme}"] = CheckpointSpec(key_value_layers=None, fp8=scheme, **size)
-        specs[f"swiftkv_fp8_{scheme}"] = CheckpointSpec(key_value_layers=4, fp8=scheme, **size)
+    for form in ("channel", *FLOAT8):
+        specs[f"llama_fp8_{form}"] = CheckpointSpec(key_value_layers=None, fp8=form, **size)
+        specs[f"swiftkv_fp8_{form}"] = CheckpointSpec(key_value_layers=4, fp8=form, **size)
     return {name: make_checkpoint(directory / name, specs[name]) for name in names}
 
 
