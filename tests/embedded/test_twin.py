@@ -80,7 +80,7 @@ def test_interrupted_distillation_goes_on_and_ends_the_same(
         make_twins(model, [data], tmp_path, SETTINGS, Cut(9))
     assert not (tmp_path / "config.json").exists()
     kept = read_tensors(tmp_path / "training" / "n4.safetensors")
-    assert kept.keys() == swiftkv_sources(8, 4).keys()
+    assert kept.keys() == swiftkv_sources(EMBEDDED_SHAPE, 4).keys()
     going_on = Cut(-1)
     assert make_twins(model, [data], tmp_path, SETTINGS, going_on)[4] == made[1]
     assert going_on.notes == ["Going on from step 8 of 20."]
