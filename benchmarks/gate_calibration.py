@@ -32,16 +32,18 @@ from gate_noise import (
     spreads,
 )
 
-from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
-from swiftkv_bench.regression.comparison import RunComparison
-from swiftkv_bench.regression.evidence import Answers, Evidence, TrialFigures, side_of
-from swiftkv_bench.regression.policy import Policy
+from swiftkv_bench.evidence.answers import Answers
+from swiftkv_bench.evidence.run import Evidence, side_of
+from swiftkv_bench.evidence.trials import TrialFigures
+from swiftkv_bench.judge.compare import Asked, compare_arms, compare_runs
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Verdict
+from swiftkv_bench.judge.policy import Policy
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column
 from swiftkv_bench.schema.engine import Arm, EngineSpec
 from swiftkv_bench.schema.manifest import Machine, Manifest, RunPlan
 from swiftkv_bench.schema.perf import Arrivals, Float, Length, PerfPlan, Point, Trial
 from swiftkv_bench.stats.intervals import share_interval
-from swiftkv_bench.stats.verdicts import Verdict
 
 ISSUE_217 = (0.796, 0.749)
 """GSM8K before and after, ArcticInference issue 217."""
@@ -90,7 +92,7 @@ def _evidence(drawn: Drawn, cells: int, trials: int, seed: int) -> Evidence:
         requests = drawn[order.index(t.point.point_id), t.arm][t.repeat]
         found.append(TrialFigures(t, "", valid=True, saturated=False, figures=figures(requests), requests=requests))
     manifest = _manifest(f"load-{seed}", RunPlan(perf=plan))
-    return Evidence(side_of(manifest, label="r", source="r"), manifest, {}, (), tuple(found), None)
+    return Evidence(side_of(manifest, label="r", source="r"), manifest, {}, (), tuple(found))
 
 
 def _slower(trials: Sequence[Requests], factor: float) -> list[Requests]:
@@ -168,7 +170,7 @@ def items(rng: np.random.Generator, what: Items) -> tuple[Evidence, Evidence]:
     out = []
     for run_id, answers in (("a", before), ("b", after)):
         manifest = _manifest(run_id, RunPlan(accuracy=plan))
-        out.append(Evidence(side_of(manifest, label=run_id, source=run_id), manifest, answers, (), (), None))
+        out.append(Evidence(side_of(manifest, label=run_id, source=run_id), manifest, answers, (), ()))
     return out[0], out[1]
 
 
@@ -177,10 +179,8 @@ def _noisy(rng: np.random.Generator, scores: Float, rate: float) -> Float:
 
 
 def _answers(task: str, scores: Float) -> Answers:
-    n = len(scores)
-    none = np.zeros(n, dtype=bool)
-    keys = tuple((task, i) for i in range(n))
-    return Answers(keys, scores, np.zeros((n, 3), dtype=np.uint32), none, none, none, generated=True)
+    made = Answers.of_scores({(task, i): float(score) for i, score in enumerate(scores)})
+    return replace(made, methods=("generation",))
 
 
 def both(one: tuple[Evidence, Evidence], other: tuple[Evidence, Evidence]) -> tuple[Evidence, Evidence]:
@@ -197,7 +197,7 @@ def both(one: tuple[Evidence, Evidence], other: tuple[Evidence, Evidence]) -> tu
 
 Make = Callable[[np.random.Generator], RunComparison]
 
-_ASKED = Request(Policy(), None, (), (), "2026-11-25T00:00:00+00:00")
+_ASKED = Asked(Policy(), None, (), (), "2026-11-25T00:00:00+00:00")
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from swiftkv_bench.evidence.run import read_run
+from swiftkv_bench.evidence.trials import PAIRED
 from swiftkv_bench.metrics import requests_needed, trial_metrics
-from swiftkv_bench.regression.evidence import PAIRED, read_run
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Float
 from swiftkv_bench.store import open_run

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from swiftkv_bench.regression.comparison import RunComparison
-from swiftkv_bench.stats.verdicts import Verdict
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 ITL_S, TOKENS = 0.02, 31

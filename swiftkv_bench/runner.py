@@ -13,8 +13,6 @@ from swiftkv_bench import advice, integrity, provenance
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.accuracy.run import Prepared, run_accuracy
 from swiftkv_bench.accuracy.target import Target as AccuracyTarget
-from swiftkv_bench.analysis.cells import outcome
-from swiftkv_bench.analysis.stopping import decider
 from swiftkv_bench.budget import Budget
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fleet import Fleet
@@ -22,6 +20,7 @@ from swiftkv_bench.engines.probes import another_model, probe_engine, why_stoppe
 from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError, InputError, ProbeError, StorageError
 from swiftkv_bench.estimate import speed_of
+from swiftkv_bench.judge.stopping import decider
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.request import RunRequest
@@ -31,7 +30,7 @@ from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Cause, Part, Probe
 from swiftkv_bench.schema.perf import PerfPlan, RequestTable, Trial, TrialRecord
 from swiftkv_bench.store import Run
-from swiftkv_bench.sweep import Outcome, Stage, sweep
+from swiftkv_bench.sweep import Outcome, Stage, outcome_of, sweep
 from swiftkv_bench.telemetry.gpu import Gpus, open_gpus
 from swiftkv_bench.trials import MeasureInterruptedError, Serving, measure, tested_client
 
@@ -224,14 +223,13 @@ class _Execution:
 
     def _accuracy(self, prepared: Prepared, arms: tuple[Arm, ...], fleet: Fleet) -> None:
         """Asks the arms; when an engine has died, starts it again and goes on where it stopped."""
+        decide = decider(prepared.plan, with_load=self.request.plan.perf is not None)
         while True:
             targets = {arm: self._accuracy_target(arm, fleet) for arm in arms}
             stopped = {arm: why for arm in arms if (why := self._why_stopped(arm, "accuracy")) is not None}
             self.stopped.update((f"accuracy of {arm}", why) for arm, why in stopped.items())
             try:
-                probes = run_accuracy(
-                    prepared, targets, self.run.path, self.observer, decide=decider(prepared.plan), stopped=stopped
-                )
+                probes = run_accuracy(prepared, targets, self.run.path, self.observer, decide=decide, stopped=stopped)
                 self._record_probes(fleet, probes)
                 ended = [s for s in read_statuses(self.run.path) if s.arm in arms and s.status == "incomplete"]
                 self.unscored.update((f"{s.column} of {s.arm}", s.reason or s.status) for s in ended)
@@ -294,7 +292,7 @@ class _Execution:
     def _outcomes(self, stage: Stage) -> dict[str, Outcome]:
         objective = None if self.request.slo is None else parse_objective(self.request.slo)
         recorded = {t.trial_id: self.run.trial(t.trial_id) for t in stage.trials}
-        return {trial_id: outcome(*found, objective) for trial_id, found in recorded.items() if found is not None}
+        return {trial_id: outcome_of(*found, objective) for trial_id, found in recorded.items() if found is not None}
 
     def _remember(self) -> None:
         """Tells the budget what trials and starts took when this run was begun."""

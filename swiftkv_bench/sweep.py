@@ -10,9 +10,11 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from swiftkv_bench import units
+from swiftkv_bench.evidence.trials import read_trial
+from swiftkv_bench.metrics import Objective
 from swiftkv_bench.plan import paced, plan_perf, trial_of
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import UNPACED, AutoRates, Length, PerfPlan, Point, Trial
+from swiftkv_bench.schema.perf import UNPACED, AutoRates, Length, PerfPlan, Point, RequestTable, Trial, TrialRecord
 from swiftkv_bench.stats.trials import paired_log_ratio
 
 LEAST_PAIRS = 3
@@ -39,6 +41,15 @@ class Outcome:
 
     figures: Mapping[str, float]
     attained: float | None = None
+
+
+def outcome_of(record: TrialRecord, table: RequestTable, objective: Objective | None = None) -> Outcome:
+    """What a sweep needs to know of one trial."""
+    trial, _ = read_trial(record, table, objective)
+    if trial is None or not trial.valid or trial.detail is None:
+        return Outcome({})
+    counts = trial.detail.counts
+    return Outcome(trial.figures, None if counts.good is None else counts.good / counts.requests)
 
 
 @dataclass(frozen=True)

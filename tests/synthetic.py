@@ -186,8 +186,9 @@ COLUMNS = (
 def item(arm: Arm, column: str, doc_id: int, score: float, **changes: object) -> ItemRecord:
     """An answered item whose hashes depend on column and document alone."""
     values: dict[str, object] = {
-        "arm": arm, "column": column, "task": column, "doc_id": doc_id, "doc_hash": f"d{doc_id}",
-        "prompt_hash": f"p{doc_id}", "target_hash": f"t{doc_id}", "score": score, "target": "B",
+        "arm": arm, "column": column, "task": column, "doc_id": doc_id,
+        "doc_hash": f"{column} d{doc_id}", "prompt_hash": f"p{doc_id}", "target_hash": f"t{doc_id}", "score": score,
+        "target": "B",
         "responses": ("The best answer is B.",), "prompt": f"Question {doc_id} of {column}?", "prompt_tokens": 90,
         "method": "generation",
     }  # fmt: skip

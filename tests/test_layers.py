@@ -27,6 +27,7 @@ LAYERS = (
         "swiftkv",
         "checks",
         "telemetry",
+        "evidence",
     },
     {
         "plan",
@@ -38,10 +39,11 @@ LAYERS = (
         "estimate",
         "budget",
         "trials",
-        "runner",
+        "judge",
+        "accepted",
         "analysis",
+        "runner",
     },
-    {"regression"},
     {"render"},
     {"cli"},
 )

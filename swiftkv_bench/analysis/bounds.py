@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from swiftkv_bench import roofline
-from swiftkv_bench.analysis.values import METRICS, Bound, Gain, PointArm
+from swiftkv_bench.analysis.values import Bound, Gain, PointArm
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.schema.perf import UNPACED, Point

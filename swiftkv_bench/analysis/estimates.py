@@ -1,21 +1,61 @@
 """Figures of one arm at one load point, over its trials."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from swiftkv_bench.analysis.cells import SAMPLE, Cell, ReducedTrial
 from swiftkv_bench.analysis.machine import machine_use
-from swiftkv_bench.analysis.values import METRICS, Breakdown, Estimate, Metric, PointArm, Sample
-from swiftkv_bench.metrics import Objective, distribution
+from swiftkv_bench.analysis.values import Breakdown, Estimate, PointArm
+from swiftkv_bench.evidence.trials import SAMPLE, Sample, TrialDetail, TrialFigures
+from swiftkv_bench.metrics import METRICS, GapHistogram, Metric, Objective, distribution
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import RequestStatus
+from swiftkv_bench.schema.perf import Float, RequestStatus
 from swiftkv_bench.stats.intervals import mean_interval, quantile_interval, share_interval
 
 
+@dataclass
+class Cell:
+    """The trials of one arm at one point. Figures come from the `kept` repeats; from all when that is empty."""
+
+    trials: list[TrialFigures] = field(default_factory=list)
+    kept: frozenset[int] = frozenset()
+
+    @property
+    def used(self) -> list[TrialFigures]:
+        """The trials that figures come from."""
+        return [t for t in self.trials if t.trial.repeat in self.kept] or self.trials
+
+    @property
+    def details(self) -> list[TrialDetail]:
+        """What the run folder has of them."""
+        return [t.detail for t in self.used if t.detail is not None]
+
+    @property
+    def saturated(self) -> bool:
+        """At least half of the used trials were past saturation."""
+        return 2 * sum(t.saturated for t in self.used) >= max(1, len(self.used))
+
+    @property
+    def ok(self) -> int:
+        """Finished requests of the used trials."""
+        return sum(d.counts.ok for d in self.details)
+
+    def values(self, metric: Metric) -> Float | None:
+        """The metric's latency of every finished request; None where only a histogram was kept."""
+        arrays = [d.latencies[metric.latency] for d in self.details if metric.latency in d.latencies]
+        return np.concatenate(arrays) if arrays else None
+
+    def gaps(self, metric: Metric) -> GapHistogram:
+        """Gaps of all used trials together."""
+        merged = GapHistogram()
+        for d in self.details:
+            merged.merge(d.itl if metric.latency == "itl_s" else d.itl_per_token)
+        return merged
+
+
 def point_arm(arm: Arm, cell: Cell, objective: Objective | None) -> PointArm:
-    used = cell.used
+    used = cell.details
     requests = sum(t.counts.requests for t in used)
     failures: dict[RequestStatus, int] = {}
     for t in used:
@@ -23,13 +63,15 @@ def point_arm(arm: Arm, cell: Cell, objective: Objective | None) -> PointArm:
             failures[status] = failures.get(status, 0) + n
     good = [t.counts.good for t in used if t.counts.good is not None]
     wilson = share_interval(sum(good), requests) if objective is not None else None
-    estimates = {key: found for key in METRICS if (found := _estimate(key, cell)) is not None}
+    estimates = {
+        key: found for key, m in METRICS.items() if not m.paired and (found := _estimate(key, cell)) is not None
+    }
     return PointArm(
         arm=arm,
         valid=bool(cell.kept),
         saturated=cell.saturated,
-        trials=len(used),
-        trials_left_out=len(cell.trials) - len(used),
+        trials=len(cell.used),
+        trials_left_out=len(cell.trials) - len(cell.used),
         requests=requests,
         ok=cell.ok,
         failures=failures,
@@ -84,7 +126,7 @@ def _pooled(metric: Metric, cell: Cell, trials: tuple[float | None, ...]) -> Est
     return Estimate(value, interval, trials, cell.ok, method)
 
 
-def _breakdown(trials: Sequence[ReducedTrial], estimates: Mapping[str, Estimate]) -> Breakdown | None:
+def _breakdown(trials: Sequence[TrialDetail], estimates: Mapping[str, Estimate]) -> Breakdown | None:
     ttft = estimates.get("ttft_mean_s")
     servers = [t.server for t in trials]
     split = [(s.queue_s, s.prefill_s) for s in servers if s.queue_s is not None and s.prefill_s is not None]
@@ -94,7 +136,7 @@ def _breakdown(trials: Sequence[ReducedTrial], estimates: Mapping[str, Estimate]
     return Breakdown(ttft.value, queue_s, prefill_s, ttft.value - queue_s - prefill_s)
 
 
-def _thinned(trials: Sequence[ReducedTrial]) -> Sample:
+def _thinned(trials: Sequence[TrialDetail]) -> Sample:
     names = ("scheduled_s", "prompt_tokens", "ttft_s", "tpot_s", "repeat")
     columns = [np.concatenate([getattr(t.sample, name) for t in trials] or [np.zeros(0)]) for name in names]
     if len(columns[0]) > SAMPLE:

@@ -1,58 +1,55 @@
-"""From recorded trials to load points: figures with intervals over trials, gains of paired trials, bounds."""
+"""From a run's trials to load points: figures with intervals over trials, gains of paired trials, bounds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from swiftkv_bench.analysis.bounds import Bounds, most_running, reached
-from swiftkv_bench.analysis.cells import Cell, reduce_trial
-from swiftkv_bench.analysis.estimates import point_arm
+from swiftkv_bench.analysis.estimates import Cell, point_arm
 from swiftkv_bench.analysis.limits import rate_limits
-from swiftkv_bench.analysis.values import METRICS, Gain, Overall, PerfAnalysis, PointArm, PointResult
+from swiftkv_bench.analysis.values import Gain, Overall, PerfAnalysis, PointArm, PointResult
 from swiftkv_bench.checks import Finding, check_samples, check_self_test, check_spread, sentence
-from swiftkv_bench.metrics import Objective, unequal_lengths
+from swiftkv_bench.evidence.run import Evidence
+from swiftkv_bench.judge.judgement import Judgement
+from swiftkv_bench.judge.points import PointPair, over_points, point_pair
+from swiftkv_bench.metrics import METRICS, Metric
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.manifest import Manifest
-from swiftkv_bench.schema.perf import PROCESSES, UNPACED, PerfPlan, Point, RequestTable, TrialRecord
-from swiftkv_bench.stats.grids import grid_log_ratio
-from swiftkv_bench.stats.trials import paired_log_ratio
+from swiftkv_bench.schema.perf import PROCESSES, UNPACED, PerfPlan, Point
+from swiftkv_bench.stats.intervals import Interval
+from swiftkv_bench.stats.trials import LogRatio
 
 
-def analyse_perf(
-    manifest: Manifest,
-    plan: PerfPlan,
-    trials: Iterable[tuple[TrialRecord, RequestTable]],
-    objective: Objective | None = None,
-) -> tuple[PerfAnalysis, list[Finding]]:
-    """All points of a run, one trial in memory at a time, and what stands against their figures."""
-    cells: dict[tuple[str, Arm], Cell] = {}
-    tested = check_self_test(manifest.self_test, manifest.self_test_failure)
+def analyse_perf(run: Evidence, plan: PerfPlan, judgement: Judgement | None) -> tuple[PerfAnalysis, list[Finding]]:
+    """All points of a run, and what stands against their figures."""
+    tested = check_self_test(run.manifest.self_test, run.manifest.self_test_failure)
     findings: list[Finding] = [] if tested is None else [tested]
-    for record, table in trials:
-        cell = cells.setdefault((record.trial.point.point_id, record.trial.arm), Cell())
-        kept, found = reduce_trial(record, table, objective)
-        cell.trials += [kept] if kept is not None else []
-        findings += found
+    cells: dict[tuple[str, Arm], Cell] = {}
+    for trial in run.trials:
+        cells.setdefault((trial.trial.point.point_id, trial.trial.arm), Cell()).trials.append(trial)
     points = {trial.point.point_id: trial.point for trial in sorted(plan.trials, key=lambda t: _place(t.point))}
-    bounds = Bounds.of(manifest)
-    results = []
+    bounds = Bounds.of(run.manifest)
+    results, compared = [], []
     for point_id, point in points.items():
         measured = {arm: cells[point_id, arm] for arm in _arms(plan) if (point_id, arm) in cells}
         if measured:
             _keep_valid(list(measured.values()))
-            arms = {arm: point_arm(arm, cell, objective) for arm, cell in measured.items()}
-            results.append(_point_result(point, arms, cells, bounds))
-            unequal = _unequal(measured.get("baseline"), measured.get("swiftkv"))
+            arms = {arm: point_arm(arm, cell, run.objective) for arm, cell in measured.items()}
+            pair = _pair(point, cells, "baseline", "swiftkv")
+            compared += [] if pair is None else [pair]
+            results.append(_point_result(point, arms, cells, pair, bounds))
+            unequal = None if pair is None else pair.unequal(METRICS["total_throughput"])
             findings += _point_findings(point, arms, unequal)
     analysis = PerfAnalysis(
-        run_id=manifest.run_id,
+        run_id=run.manifest.run_id,
         suite=plan.suite,
         seed=plan.seed,
         planned_trials=len(plan.trials),
         points=tuple(results),
-        overall=_overall(results),
-        objective=objective,
-        limits=rate_limits(results, objective),
+        overall=_overall(compared),
+        objective=run.objective,
+        limits=rate_limits(results, run.objective),
         stop_within=plan.stop_within,
+        verdict=None if judgement is None else judgement.verdicts.performance,
     )
     return analysis, findings
 
@@ -64,8 +61,8 @@ def _place(point: Point) -> tuple[bool, float, float, float]:
 
 
 def _keep_valid(cells: Sequence[Cell]) -> None:
-    """Keeps the repeats whose trials are valid on every arm, so that arms are compared on the same load."""
-    valid = [{t.repeat for t in cell.trials if t.check.valid} for cell in cells]
+    """Keeps the repeats whose trials are valid on every arm, so that figures of arms are of the same load."""
+    valid = [{t.trial.repeat for t in cell.trials if t.valid} for cell in cells]
     for cell in cells:
         cell.kept = frozenset(set.intersection(*valid))
 
@@ -76,76 +73,64 @@ def _arms(plan: PerfPlan) -> list[Arm]:
     return [arm for arm in order if arm in present]
 
 
+def _pair(point: Point, cells: Mapping[tuple[str, Arm], Cell], one: Arm, other: Arm) -> PointPair | None:
+    """The valid trials of two arms; None where an arm was not measured."""
+    sides = [cells.get((point.point_id, arm)) for arm in (one, other)]
+    if sides[0] is None or sides[1] is None:
+        return None
+    return point_pair(point, sides[0].trials, sides[1].trials)
+
+
 def _point_result(
-    point: Point, arms: dict[Arm, PointArm], cells: Mapping[tuple[str, Arm], Cell], bounds: Bounds
-) -> PointResult:
-    unequal = _unequal(cells.get((point.point_id, "baseline")), cells.get((point.point_id, "swiftkv")))
-    withheld = _withheld(arms) or unequal
-    gains: dict[str, Gain] = {}
-    if "baseline" in arms and "swiftkv" in arms and all(arms[a].valid for a in ("baseline", "swiftkv")):
-        gains = _gains(cells[point.point_id, "baseline"], cells[point.point_id, "swiftkv"])
+    point: Point, arms: dict[Arm, PointArm], cells: Mapping[tuple[str, Arm], Cell], pair: PointPair | None,
+    bounds: Bounds,
+) -> PointResult:  # fmt: skip
     base = cells.get((point.point_id, "baseline"))
-    running = None if base is None else most_running([t.telemetry for t in base.used])
-    bound = bounds.at(point, arms.get("baseline"), running)
+    running = None
+    if base is not None:
+        running = most_running([t.detail.telemetry for t in base.used if t.detail is not None])
+    bound, gains = bounds.at(point, arms.get("baseline"), running), _gains(pair)
     # Under paced load a shorter prompt also spares others a wait, so the gain has no such bound.
     share = reached(gains, bound) if point.arrivals.process in UNPACED else {}
-    again = cells.get((point.point_id, "baseline-repeat"))
-    noise = {} if base is None or again is None else _gains(_valid(base), _valid(again))
-    return PointResult(point, arms, gains, withheld, bound, share, noise)
+    noise = _gains(_pair(point, cells, "baseline", "baseline-repeat"))
+    return PointResult(point, arms, gains, _withheld(pair, arms), bound, share, noise)
 
 
-def _valid(cell: Cell) -> Cell:
-    """The cell's valid trials, whatever those of other arms are."""
-    return Cell([t for t in cell.trials if t.check.valid])
+def _gains(pair: PointPair | None) -> dict[str, Gain]:
+    """Metric key -> gain of the candidate, where the metric can be compared; throughputs at a set rate too, which say
+    how much was delivered."""
+    out = {}
+    for key, metric in METRICS.items():
+        if pair is None or metric.better is None or pair.unequal(metric) is not None:
+            continue
+        if metric.stands == "below saturation" and not pair.stands(metric):
+            continue
+        ratio = pair.ratio(metric) if pair.compares(metric) else None
+        if ratio is not None:
+            better = _better(ratio, metric)
+            by_repeat = {i: math.exp(x) for i, x in (pair.moved(metric) or {}).items()} if pair.paired else {}
+            turned = {i: 1 / x if metric.better == "lower" else x for i, x in by_repeat.items()}
+            out[key] = Gain(better.ratio, better.interval(), better.n, better.p_equal, better.method, turned)
+    return out
 
 
-def _gains(reference: Cell, candidate: Cell) -> dict[str, Gain]:
-    """Metric key -> gain of the candidate. Latencies of saturated cells have none, nor has what depends on lengths
-    where these are unequal."""
-    saturated, unequal = (
-        reference.saturated or candidate.saturated,
-        unequal_lengths(reference.lengths, candidate.lengths),
-    )
-    found = {
-        key: _gain(key, reference, candidate)
-        for key, metric in METRICS.items()
-        if key != "achieved_rate"
-        and not (saturated and metric.latency is not None)
-        and not (unequal is not None and metric.by_length)
-    }
-    return {key: gain for key, gain in found.items() if gain is not None}
+def _better(ratio: LogRatio, metric: Metric) -> LogRatio:
+    """How many times better: the ratio itself, or its inverse where lower is better."""
+    return replace(ratio, value=-ratio.value) if metric.better == "lower" else ratio
 
 
-def _unequal(reference: Cell | None, candidate: Cell | None) -> str | None:
-    """Why what depends on lengths is not compared; None when it is."""
-    found = None if reference is None or candidate is None else unequal_lengths(reference.lengths, candidate.lengths)
-    return None if found is None else f"{found}: throughput, E2E latency and energy are not compared"
-
-
-def _withheld(arms: Mapping[Arm, PointArm]) -> str | None:
-    if "baseline" not in arms or "swiftkv" not in arms:
+def _withheld(pair: PointPair | None, arms: Mapping[Arm, PointArm]) -> str | None:
+    if pair is None:
         return "one arm was not measured"
-    if not arms["baseline"].valid:
+    if not (pair.reference and pair.candidate) or (pair.paired is False and not _share_repeats(pair)):
         return "no repeat is valid on every arm"
-    saturated = [a for a in ("baseline", "swiftkv") if arms[a].saturated]
-    if saturated:
-        return f"past saturation on {' and '.join(saturated)}: latencies grow with the length of the run"
-    return None
+    if pair.saturated[0]:
+        return "past saturation on baseline: latencies grow with the length of the run"
+    return pair.unequal(METRICS["total_throughput"])
 
 
-def _gain(key: str, reference: Cell, candidate: Cell) -> Gain | None:
-    """Of the used trials whose repeat both arms completed; they share seed, schedule and prompts."""
-    ours = {t.repeat: t.figures for t in candidate.used}
-    theirs = {t.repeat: t.figures for t in reference.used}
-    repeats = [i for i in theirs if i in ours and key in ours[i] and key in theirs[i]]
-    c, r = [ours[i][key] for i in repeats], [theirs[i][key] for i in repeats]
-    if METRICS[key].better == "lower":
-        c, r = r, c
-    found = paired_log_ratio(c, r)
-    if found is None:
-        return None
-    by_repeat = {i: a / b for i, a, b in zip(repeats, c, r, strict=True)}
-    return Gain(found.ratio, found.interval(), found.n, found.p_equal, found.method, by_repeat)
+def _share_repeats(pair: PointPair) -> bool:
+    return bool(pair.reference.keys() & pair.candidate.keys())
 
 
 def _point_findings(point: Point, arms: Mapping[Arm, PointArm], unequal: str | None) -> list[Finding]:
@@ -168,17 +153,19 @@ def _point_findings(point: Point, arms: Mapping[Arm, PointArm], unequal: str | N
     return [f for f in found if f is not None]
 
 
-def _overall(points: Sequence[PointResult]) -> dict[str, Overall]:
+def _overall(points: Sequence[PointPair]) -> dict[str, Overall]:
+    """Gains over the points where a metric stands, by the estimator that a comparison judges."""
     out = {}
     for key, metric in METRICS.items():
-        gains = [
-            p.gains[key]
-            for p in points
-            if key in p.gains and (metric.latency is not None or p.point.arrivals.process in UNPACED)
-        ]
-        found = grid_log_ratio([{i: math.log(x) for i, x in gain.by_repeat.items()} for gain in gains])
+        if metric.better is None:
+            continue
+        here = [p for p in points if p.stands(metric) and p.unequal(metric) is None and p.compares(metric)]
+        found = over_points(here, metric)
         if found is not None:
-            values, repeats = [gain.value for gain in gains], [gain.pairs for gain in gains]
+            gains = [_better(r, metric) for p in here if (r := p.ratio(metric)) is not None]
+            values, repeats = [g.ratio for g in gains], [g.n for g in gains]
+            better = _better(found, metric)
+            interval: Interval | None = better.interval()
             ends = (min(values), max(values)), (min(repeats), max(repeats))
-            out[key] = Overall(found.ratio, *ends[0], len(gains), found.interval(), ends[1])
+            out[key] = Overall(better.ratio, *ends[0], len(here), interval, ends[1])
     return out

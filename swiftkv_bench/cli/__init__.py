@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from swiftkv_bench import __version__
+from swiftkv_bench.cli.accept import OLD_NAMES, accept, accepted, old_commands
 from swiftkv_bench.cli.accuracy import command as accuracy
-from swiftkv_bench.cli.baseline import app as baseline
 from swiftkv_bench.cli.bench import command as bench
 from swiftkv_bench.cli.compare import command as compare
 from swiftkv_bench.cli.distill import command as distill
@@ -42,7 +42,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: OLD_NAMES.get(name, name),
+    },
 )
 
 
@@ -61,7 +64,9 @@ app.command("perf")(perf)
 app.command("report")(report)
 app.command("export")(export)
 app.command("compare")(compare)
-app.add_typer(baseline, name="baseline")
+app.command("accept")(accept)
+app.command("accepted")(accepted)
+app.add_typer(old_commands(), name="baseline", hidden=True)
 app.command("history")(history)
 app.command("verify")(verify)
 app.command("doctor")(doctor)

@@ -1,4 +1,4 @@
-"""What `baseline accept` and `baseline list` print."""
+"""What `accept` and `accepted` print."""
 
 import json
 import sys
@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from swiftkv_bench import units
+from swiftkv_bench.accepted.runs import Entry, accept, accepted_runs
 from swiftkv_bench.cli.comparing import policy_file
-from swiftkv_bench.regression.baselines import Entry, accept, accepted_runs
-from swiftkv_bench.regression.policy import load_policy
+from swiftkv_bench.judge.policy import load_policy
 
 
 def accept_run(run: Path, name: str, note: str | None, policy: Path | None, root: Path) -> None:
@@ -46,7 +46,7 @@ def list_runs(name: str | None, root: Path, *, as_json: bool) -> None:
         table.add_row(entry.accepted.name, str(row["run_id"]), str(row["created_utc"]), entry.accepted.accepted_utc,
                       engines, " and ".join(row["parts"]), size, entry.accepted.note or "")  # type: ignore[arg-type]  # fmt: skip
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(table if entries else f"no accepted run under {root}; accept one with `baseline accept RUN`")
+    console.print(table if entries else f"no accepted run under {root}; accept one with `swiftkv-bench accept RUN`")
 
 
 def _row(entry: Entry) -> dict[str, object]:

@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from swiftkv_bench.cli.accept import ROOT, Root
+
 
 def command(
     sides: Annotated[
         list[str],
         typer.Argument(
-            help="BASELINE CANDIDATE: run folders, or names of accepted runs; or one RUN: its arms.",
-            metavar="[BASELINE] CANDIDATE",
+            help="REFERENCE CANDIDATE: run folders, or names of accepted runs; or one RUN: its arms.",
+            metavar="[REFERENCE] CANDIDATE",
         ),
     ],
     policy: Annotated[
@@ -20,7 +22,7 @@ def command(
     allow: Annotated[
         list[str] | None, typer.Option(help="Key that may differ (hardware, engine.max-num-seqs, ...); repeatable.")
     ] = None,
-    baselines: Annotated[Path, typer.Option(help="Folder of accepted runs.")] = Path("results/baselines"),
+    root: Root = ROOT,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for comparison.html, .md and .json, junit.xml and figures. Default: none written."),
@@ -33,4 +35,4 @@ def command(
     """
     from swiftkv_bench.cli.comparing import run
 
-    run(tuple(sides), policy, tuple(allow or ()), baselines, out=out, as_json=json)
+    run(tuple(sides), policy, tuple(allow or ()), root, out=out, as_json=json)

@@ -7,15 +7,15 @@ from pathlib import Path
 from rich.console import Console
 
 from swiftkv_bench import redaction
+from swiftkv_bench.accepted.runs import find
 from swiftkv_bench.errors import InconclusiveError, InputError, RegressionError, writing
-from swiftkv_bench.regression.baselines import find
-from swiftkv_bench.regression.compare import Request, compare_arms, compare_runs
-from swiftkv_bench.regression.comparison import RunComparison
-from swiftkv_bench.regression.policy import Policy, load_policy
+from swiftkv_bench.judge.compare import Asked, compare_arms, compare_runs
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Verdict
+from swiftkv_bench.judge.policy import Policy, load_policy
 from swiftkv_bench.render.comparison.github import annotations, on_github, refusal, write_summary
 from swiftkv_bench.render.comparison.page import write_comparison
 from swiftkv_bench.render.comparison.terminal import terminal
-from swiftkv_bench.stats.verdicts import Verdict
 
 _DEFAULT = Path("regression.yaml")
 
@@ -70,20 +70,20 @@ def compared(
     Raises:
         InputError: as `run`.
     """
-    request = Request(
+    asked = Asked(
         policy=policy,
         policy_source=source,
         allow=allow,
         command=redaction.redact_command(["swiftkv-bench", *sys.argv[1:]]),
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    baseline = find(sides[0], root, policy)
+    reference = find(sides[0], root, policy)
     if len(sides) == 1:
-        return compare_arms(baseline, request)
-    if policy.performance.slo is None and baseline.slo is not None:
+        return compare_arms(reference, asked)
+    if policy.performance.slo is None and reference.slo is not None:
         # The candidate's goodput is counted as the accepted run's was.
-        policy = policy.with_slo(baseline.slo)
-    return compare_runs(baseline, find(sides[1], root, policy), request)
+        policy = policy.with_slo(reference.slo)
+    return compare_runs(reference, find(sides[1], root, policy), asked)
 
 
 def conclude(found: RunComparison) -> None:
@@ -96,7 +96,7 @@ def conclude(found: RunComparison) -> None:
         failed = found.failed
         names = "; ".join(f"{line.title} ({line.candidate_arm}, {line.where})" for line in failed[:3])
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        raise RegressionError(f"FAIL: worse than {found.baseline.label}: {names}{more}")
+        raise RegressionError(f"FAIL: worse than {found.reference.label}: {names}{more}")
     if found.verdicts.overall is Verdict.INCONCLUSIVE:
         raise InconclusiveError(
             "INCONCLUSIVE: nothing got worse beyond doubt, and not all of it is within the margins; the table says how "

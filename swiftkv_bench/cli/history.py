@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from swiftkv_bench.cli.accept import ROOT, Root
+
 
 def command(
     name: Annotated[str, typer.Argument(help="Name of accepted runs.")] = "main",
@@ -12,11 +14,11 @@ def command(
         Path | None, typer.Option(help="Policy file. Default: regression.yaml where there is one.")
     ] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Key in which older runs may differ; repeatable.")] = None,
-    baselines: Annotated[Path, typer.Option(help="Folder of accepted runs.")] = Path("results/baselines"),
+    root: Root = ROOT,
     out: Annotated[Path | None, typer.Option(help="Folder of the plot. Default: results/history/NAME.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the series as JSON.")] = False,
 ) -> None:
     """Lists every figure over the accepted runs and the steps in it; draws them."""
     from swiftkv_bench.cli.trending import show_history
 
-    show_history(name, policy, tuple(allow or ()), baselines, out, as_json=json)
+    show_history(name, policy, tuple(allow or ()), root, out, as_json=json)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from swiftkv_bench.accepted.history import history
+from swiftkv_bench.accepted.runs import accepted_runs, read_accepted
 from swiftkv_bench.cli.comparing import policy_file
 from swiftkv_bench.errors import writing
-from swiftkv_bench.regression.baselines import accepted_runs, read_accepted
-from swiftkv_bench.regression.history import history
-from swiftkv_bench.regression.policy import load_policy
+from swiftkv_bench.judge.policy import load_policy
 from swiftkv_bench.render.history import draw, terminal
 
 

@@ -2,10 +2,10 @@
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import AccuracyAnalysis, ColumnResult, Comparison, ComparisonKind, Macro
+from swiftkv_bench.judge.lines import Line, Verdict
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
 from swiftkv_bench.render.wording import ARM, MISSING
-from swiftkv_bench.stats.verdicts import Verdict
 
 _TONE: dict[Verdict, Tone] = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "open"}
 
@@ -30,8 +30,9 @@ def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
         f"Suite {accuracy.plan.suite}"
         + (f", the same seeded sample of {limit:,} items a column" if limit else "")
         + (", columns ended once decided (bounds count every look)" if accuracy.plan.stop_when_decided else "")
-        + ". Brackets: 95 % interval of the paired difference. PASS: the one-sided 95 % bound is above −margin; FAIL: "
-        "below it, and still so after Holm's correction over the columns; else INCONCLUSIVE. Decided at n: items that "
+        + ". Brackets: 95 % interval of the paired difference. PASS: the one-sided 95 % bound is on the good side of "
+        "the margin; FAIL: on the bad side, and still so after Holm's correction over all claims of the run; else "
+        "INCONCLUSIVE. Decided at n: items that "
         "would decide if the true difference were the one seen; > all: more than the column has. Flips: right to wrong "
         "(lost), wrong to right (gained)."
         + (
@@ -52,7 +53,8 @@ def _accuracy_row(c: ColumnResult, with_published: bool) -> tuple[Cell, ...]:
     n = total.delta.n if total is not None else next((a.score.n for a in (base, swift) if a and a.score), None)
     row.append(Cell(MISSING if n is None else wording.answered(n, None if total is None else total.missing)))
     alone = [None if arm is None or arm.score is None else arm.score.mean for arm in (base, swift)]
-    row += [Cell(MISSING if s is None else f"{s * 100:.2f}") for s in (alone if total is None else total.means)]
+    shown = alone if total is None else total.means
+    row += [Cell(MISSING if s is None else wording.score(c.column, s)) for s in shown]
     row += _comparison_cells(total, c.column.margin, c.column.documents)
     if total is None:
         row[-2] = Cell(_absence(c), "quiet")
@@ -76,7 +78,7 @@ def _macro_row(accuracy: AccuracyAnalysis, macro: Macro, with_published: bool) -
     row = [Cell(wording.average(macro, len(accuracy.columns))), Cell(n)]
     alone = [macro.scores.get("baseline"), macro.scores.get("swiftkv")]
     row += [Cell(MISSING if s is None else f"{s * 100:.2f}") for s in (alone if total is None else total.means)]
-    margin = None if total is None or total.verdict is None else total.verdict.margin
+    margin = None if total is None or total.line is None else total.line.margin
     row += _comparison_cells(total, margin)
     if with_published:
         row.append(Cell(wording.published(macro.published), "quiet"))
@@ -87,14 +89,14 @@ def _comparison_cells(total: Comparison | None, margin: float | None, documents:
     if total is None:
         return [Cell(MISSING)] * 7
     d = total.delta
-    needed = None if total.verdict is None else total.verdict.n_to_decide
+    needed = None if total.line is None else total.line.n_to_decide
     return [
-        Cell(units.points(d.delta), "plain", wording.points_ends(d.interval)),
+        Cell(wording.difference(total), "plain", wording.difference_ends(total)),
         Cell(MISSING if d.lost is None else f"{d.lost:,}"),
         Cell(MISSING if d.gained is None else f"{d.gained:,}"),
         Cell(units.p_value(d.mcnemar_p)),
-        Cell(MISSING if margin is None else f"{margin * 100:.1f}"),
-        verdict_cell(total),
+        Cell(MISSING if margin is None else wording.margin(total, margin)),
+        verdict_cell(total.line),
         Cell(_decided_at(needed, documents), "quiet"),
     ]
 
@@ -106,10 +108,9 @@ def _decided_at(needed: int | None, documents: int | None) -> str:
     return units.count(needed) if documents is None or needed <= documents else f"> all {documents:,}"
 
 
-def verdict_cell(comparison: Comparison) -> Cell:
+def verdict_cell(line: Line | None) -> Cell:
     """PASS, FAIL or INCONCLUSIVE; `–` where nothing is claimed."""
-    found = comparison.verdict
-    return Cell(MISSING) if found is None else Cell(found.verdict.value, _TONE[found.verdict])
+    return Cell(MISSING) if line is None else Cell(line.verdict.value, _TONE[line.verdict])
 
 
 def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
@@ -122,7 +123,8 @@ def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
     for kind in kinds:
         group = wording.KIND[kind]
         heads += [Head("points", group), Head("lost / gained", group)]
-        heads += [Head("verdict", group, "left")] if kind != "noise" else []
+        heads += [Head("score", group, "left")] if kind != "noise" else []
+        heads += [Head("flips", group, "left")] if kind == "engine" else []
     rows = []
     sources = [(c.column.title, c.comparisons) for c in accuracy.columns]
     if accuracy.macro is not None:
@@ -132,22 +134,23 @@ def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
         for kind in kinds:
             found = comparisons.get(kind)
             if found is None:
-                row += [Cell(MISSING)] * (2 if kind == "noise" else 3)
+                row += [Cell(MISSING)] * {"noise": 2, "engine": 4}.get(kind, 3)
                 continue
             row += [
-                Cell(units.points(found.delta.delta), "plain", wording.points_ends(found.delta.interval)),
+                Cell(wording.difference(found), "plain", wording.difference_ends(found)),
                 Cell(wording.flips(found.delta)),
             ]
-            row += [verdict_cell(found)] if kind != "noise" else []
+            row += [verdict_cell(found.line)] if kind != "noise" else []
+            row += [verdict_cell(found.flips)] if kind == "engine" else []
         rows.append(tuple(row))
     note = (
         "Model: SwiftKV weights with every layer run, against the baseline: the cost of the weights. Engine: the same "
         "weights with and without skipping; anything but noise here is a defect of the engine."
     )
-    if any(c.comparisons["engine"].excess is not None for c in accuracy.columns if "engine" in c.comparisons):
+    if "engine" in kinds:
         note += (
-            " With two runs of the baseline the engine also fails when more scores change than between those two, by "
-            "more than the margin."
+            " The engine fails on its flips, too: when it loses more right answers than noise does, which two runs of "
+            "the baseline show."
         )
     return TableView("origin", "Is it the model or the engine?", tuple(heads), tuple(rows), note)
 
@@ -155,24 +158,24 @@ def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:
 def answers_table(accuracy: AccuracyAnalysis) -> TableView:
     """What each arm answered: score, and answers that were cut, unfinished or unreadable."""
     heads = (
-        Head("Column", align="left"), Head("Arm", align="left"), Head("items"), Head("score ± SE, %"), Head("cut"),
+        Head("Column", align="left"), Head("Arm", align="left"), Head("items"), Head("score, %"), Head("cut"),
         Head("unfinished"), Head("unparsed"), Head("scored by", align="left"),
     )  # fmt: skip
     rows = []
     for c in accuracy.columns:
         for arm, a in c.arms.items():
-            score = MISSING
+            score = Cell(MISSING)
             if a.score is not None:
-                error = "" if a.score.stderr is None else f" ± {a.score.stderr * 100:.2f}"
-                score = f"{a.score.mean * 100:.2f}{error}"
+                score = Cell(wording.score(c.column, a.score.mean), "plain", wording.score_ends(c.column, a.score))
             row = [Cell(c.column.title), Cell(ARM[arm]), Cell(MISSING if a.score is None else f"{a.score.n:,}")]
-            row.append(Cell(score))
+            row.append(score)
             counts = (a.truncated, a.unfinished, a.unparsed)
             row += [Cell(MISSING if a.score is None else f"{x:,}", "plain" if x else "quiet") for x in counts]
             row.append(Cell(", ".join(a.methods) or MISSING))
             rows.append(tuple(row))
     note = (
-        "SE: standard error of one arm's score. Cut: prompts shortened to fit the context. Unfinished: answers at the "
+        "Brackets: 95 % interval of one arm's score (Wilson for scores of 0 or 1). Cut: prompts shortened to fit the "
+        "context. Unfinished: answers at the "
         "token limit. Unparsed: texts in which the column's pattern found no answer."
     )
     return TableView("answers", "What was answered", heads, tuple(rows), note)
@@ -189,11 +192,11 @@ def statistics_table(accuracy: AccuracyAnalysis) -> TableView | None:
     for c in accuracy.columns:
         for kind, found in c.comparisons.items():
             d = found.delta
-            needed = None if found.verdict is None else found.verdict.n_to_decide
+            needed, p = (None, None) if found.line is None else (found.line.n_to_decide, found.line.p_fail_corrected)
             row = [Cell(c.column.title), Cell(c.column.task), Cell(c.column.metric), Cell(str(c.column.num_fewshot))]
             row += [Cell(wording.KIND[kind].split(":")[0]), Cell(wording.answered(d.n, found.missing))]
             row += [Cell(MISSING if x is None else f"{x * 100:.2f}") for x in (d.stderr, d.stderr_items)]
-            row += [Cell(f"{d.discordance * 100:.1f}"), Cell(units.p_value(found.p_fail_holm))]
+            row += [Cell(f"{d.discordance * 100:.1f}"), Cell(units.p_value(p))]
             row.append(Cell(MISSING if d.detectable_drop is None else f"{d.detectable_drop * 100:.2f}"))
             row.append(Cell(_decided_at(needed, c.column.documents)))
             rows.append(tuple(row))
@@ -202,8 +205,8 @@ def statistics_table(accuracy: AccuracyAnalysis) -> TableView | None:
     note = (
         "In points. SE: standard error of the paired difference, clustered by task where a column has several; beside "
         "it the same with items taken as independent. Changed: items whose score differs. p beyond margin: of a true "
-        "difference within the margin, Holm-adjusted over the columns; small means FAIL. Detectable drop: found with "
-        "80 % power at a one-sided 5 % level. Decided at n: items that would decide if the true difference were the "
-        "one seen."
+        "difference within the margin, Holm-adjusted over all claims of the run; small means FAIL. Detectable drop: "
+        "found with 80 % power at a one-sided 5 % level. Decided at n: items that would decide if the true difference "
+        "were the one seen."
     )
     return TableView("statistics", "What the differences rest on", heads, tuple(rows), note, folded=True)

@@ -19,15 +19,19 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from swiftkv_bench.analysis.values import METRICS, Analysis, ItemView, Sample
-from swiftkv_bench.metrics import LATENCIES, request_metrics
+from swiftkv_bench.analysis.values import Analysis, ItemView
+from swiftkv_bench.evidence.trials import Sample
+from swiftkv_bench.metrics import LATENCIES, METRICS, request_metrics
 from swiftkv_bench.schema.perf import STATUS, RequestTable, TrialRecord
 from swiftkv_bench.store import Run
 
 _Columns = Mapping[str, Any]
 """Name -> values: a list, or an array in which NaN is missing."""
 
-SUMMARY_SCHEMA = "swiftkv-bench/analysis/1"
+SUMMARY_SCHEMA = "swiftkv-bench/analysis/2"
+
+_LEFT_OUT = {"sample", "items", "compared", "units", "pulls", "replicates"}
+"""Fields that hold requests or items."""
 
 
 def summary_json(analysis: Analysis) -> str:
@@ -42,8 +46,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sample | ItemView):
         return None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {name: v for name, v in fields.items() if name not in ("sample", "items")}
+        names = (f.name for f in dataclasses.fields(value) if f.name not in _LEFT_OUT)
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, Enum):

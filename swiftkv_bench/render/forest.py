@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.render.drawing import COLOUR, INK, PAPER, QUIET, legend
-from swiftkv_bench.stats.verdicts import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS
-from swiftkv_bench.regression.history import History, HistorySeries, HistoryStep
+from swiftkv_bench.accepted.history import History, HistorySeries, HistoryStep
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.tables import print_whole
 from swiftkv_bench.render.wording import ARM

@@ -1,7 +1,8 @@
 """Tables of load points: the card's figures with gains, where the first token's time goes, every figure."""
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointArm, PointResult, RateLimit
+from swiftkv_bench.analysis.values import PerfAnalysis, PointArm, PointResult, RateLimit
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
 from swiftkv_bench.render.wording import ARM, MISSING

@@ -71,8 +71,9 @@ def html(analysis: Analysis, drawn: Sequence[Figure]) -> str:
         },
         load={
             "figures": [f for f in pictures if kind(f.name) not in _FIGURES_OF_QUALITY],
-            "tables": [page_table(view) for view in views if kind(view.key) not in _QUALITY],
+            "tables": [page_table(view) for view in views if kind(view.key) not in (*_QUALITY, "claims")],
         },
+        claims=[page_table(view) for view in views if kind(view.key) == "claims"],
         findings=grouped_findings(analysis),
         meaning=MEANING,
         browsers=[browser(part, PACKED_BYTES // len(asked)) for part in asked],

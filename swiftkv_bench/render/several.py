@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from swiftkv_bench.analysis.values import AccuracyAnalysis, PerfAnalysis
+from swiftkv_bench.judge.judgement import Judgement
 from swiftkv_bench.render.cells import TableView
 from swiftkv_bench.render.drawing import Figure
 
-Part = PerfAnalysis | AccuracyAnalysis
+Part = PerfAnalysis | AccuracyAnalysis | Judgement
 
 
 def kind(key: str) -> str:

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS, AccuracyAnalysis, Analysis, Comparison, Overall, PerfAnalysis
+from swiftkv_bench.analysis.values import AccuracyAnalysis, Analysis, Comparison, Overall, PerfAnalysis
 from swiftkv_bench.checks import Finding
+from swiftkv_bench.judge.lines import Verdict
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.render.several import Part, told_apart
-from swiftkv_bench.stats.verdicts import Verdict
 
 Tone = Literal["good", "bad", "open"]
 
@@ -128,7 +129,7 @@ def _repeats(fewest: int, most: int) -> str:
 
 def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Statement:
     question = "Does quality hold?"
-    verdict = accuracy.verdicts.get("total")
+    verdict = accuracy.verdict
     if verdict is None:
         why = [f"{c.column.title}: {a.reason}" for c in accuracy.columns for a in c.arms.values() if a.reason]
         detail = "; ".join(why[:3]) + "." if why else "No column was answered by both arms."
@@ -146,6 +147,7 @@ def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Stateme
         label: [c.column.title for c in accuracy.columns if _verdict(c.comparisons.get("total")) is kind]
         for label, kind in (("lost", Verdict.FAIL), ("not decided", Verdict.INCONCLUSIVE), ("held", Verdict.PASS))
     }
+    named["guards that failed"] = [x.title for x in accuracy.failed if x.role == "guard"]
     named["not compared"] = [c.column.title for c in accuracy.columns if "total" not in c.comparisons]
     if named["not compared"] and verdict is Verdict.PASS:
         headline += f", in {units.counted(len(named['held']), 'column')} of {len(accuracy.columns)}"
@@ -180,7 +182,7 @@ def _flips(accuracy: AccuracyAnalysis) -> tuple[Figure, ...]:
 
 
 def _verdict(comparison: Comparison | None) -> Verdict | None:
-    return None if comparison is None or comparison.verdict is None else comparison.verdict.verdict
+    return None if comparison is None else comparison.verdict
 
 
 def _trust(analysis: Analysis) -> Statement:

@@ -1,14 +1,16 @@
 """Every table of an analysis, and the ones that the terminal shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from swiftkv_bench.analysis.values import Analysis
 from swiftkv_bench.checks import Severity
+from swiftkv_bench.judge.policy import Policy
 from swiftkv_bench.render.accuracy_tables import accuracy_table, answers_table, origin_table, statistics_table
 from swiftkv_bench.render.cells import Cell, TableView
+from swiftkv_bench.render.comparison.tables import claims_table
 from swiftkv_bench.render.findings import grouped_findings, shortened
 from swiftkv_bench.render.load_tables import bound_table, detail_table, limit_table, load_table, noise_table
 from swiftkv_bench.render.machine_table import machine_table
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 def tables(analysis: Analysis) -> tuple[TableView, ...]:
     """Every table of an analysis, in order of reading."""
-    found: list[TableView] = []
+    found = list(_claims(analysis))
     for perf in analysis.perf:
         if perf.points:
             views = [load_table(perf), noise_table(perf), limit_table(perf)]
@@ -33,6 +35,13 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
         views = [accuracy_table(part), origin_table(part), answers_table(part), statistics_table(part)]
         found += tables_apart(views, part, analysis.accuracy)
     return tuple(found)
+
+
+def _claims(analysis: Analysis) -> Iterator[TableView]:
+    """What may be said of SwiftKV against its baseline, a table a run: the claims that `compare RUN` prints first."""
+    for judgement in analysis.judgements:
+        view = claims_table(judgement.lines, Policy().confidence)
+        yield from tables_apart([replace(view, title="Claims, as compare judges them")], judgement, analysis.judgements)
 
 
 STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}

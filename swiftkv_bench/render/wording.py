@@ -4,12 +4,15 @@ from collections import Counter
 from pathlib import Path
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS, ComparisonKind, Estimate, Gain, Macro, Published
+from swiftkv_bench.analysis.values import Comparison, ComparisonKind, Estimate, Gain, Macro
+from swiftkv_bench.evidence.published import Published
+from swiftkv_bench.metrics import METRICS
+from swiftkv_bench.schema.accuracy import Column
 from swiftkv_bench.schema.engine import Arm, EngineSpec
 from swiftkv_bench.schema.manifest import Machine, Manifest
 from swiftkv_bench.schema.perf import Arrivals, Length, Point
 from swiftkv_bench.stats.intervals import Interval
-from swiftkv_bench.stats.items import ItemDelta
+from swiftkv_bench.stats.items import ItemDelta, Score
 from swiftkv_bench.stats.missing import Missing
 
 ARM: dict[Arm, str] = {
@@ -70,6 +73,8 @@ def figure(key: str, value: float | None) -> str:
         return units.duration(value)
     if unit == "J/token":
         return units.energy(value)
+    if unit == "token":
+        return MISSING if value is None else f"{value:,.1f}"
     return units.count(value) if unit == "token/s" else units.rate(value)
 
 
@@ -94,6 +99,39 @@ def points_interval(delta: float, interval: Interval | None) -> str:
 def points_ends(interval: Interval | None) -> str:
     """`[−3.10, −0.20]`; empty when there is none."""
     return "" if interval is None else f"[{units.points(interval.low)}, {units.points(interval.high)}]"
+
+
+def score(column: Column, value: float) -> str:
+    """A column's figure: per cent of a share, else as it is; `12.31 ↓` where lower is better."""
+    shown = f"{value * 100:.2f}" if column.measure.is_share else f"{value:,.2f}"
+    return shown if column.measure.higher_is_better else f"{shown} ↓"
+
+
+def score_ends(column: Column, found: Score) -> str:
+    """`[79.1, 84.9]`; empty without an interval."""
+    if found.interval is None:
+        return ""
+    scale = 100 if column.measure.is_share else 1
+    return f"[{found.interval.low * scale:,.1f}, {found.interval.high * scale:,.1f}]"
+
+
+def difference(found: Comparison) -> str:
+    """`−1.62`, in points of a share, else in the metric's unit."""
+    if found.line is None or found.line.unit == "share":
+        return units.points(found.effect)
+    return f"{found.effect:+,.2f}".replace("-", "−")
+
+
+def difference_ends(found: Comparison) -> str:
+    """`[−3.10, −0.20]`; empty when there is none."""
+    if found.interval is None or found.line is None or found.line.unit == "share":
+        return points_ends(found.interval)
+    return f"[{found.interval.low:+,.2f}, {found.interval.high:+,.2f}]".replace("-", "−")
+
+
+def margin(found: Comparison, value: float) -> str:
+    """`2.5`, in points of a share, else in the metric's unit."""
+    return f"{value * 100:.1f}" if found.line is None or found.line.unit == "share" else f"{value:g}"
 
 
 def flips(delta: ItemDelta) -> str:

@@ -1,5 +1,6 @@
 """Reads what a user wrote as YAML: profiles, suites, policies. Every mistake is one sentence with file and key."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ def read_yaml(path: Path, model: type[_Model], what: str, *, empty: bool = False
     try:
         return model.model_validate(value)
     except ValidationError as e:
-        raise InputError(_sentence(path, e, what)) from e
+        raise InputError(_sentence(path, e, what, model)) from e
 
 
 def yaml_value(path: Path, what: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader, *, flag: str = "") -> Any:
@@ -51,15 +52,26 @@ def yaml_value(path: Path, what: str, loader: type[yaml.SafeLoader] = yaml.SafeL
         raise InputError(f"{path} is not valid YAML: {' '.join(str(e).split())}; mend that place") from e
 
 
-def _sentence(path: Path, error: ValidationError, what: str) -> str:
+def _sentence(path: Path, error: ValidationError, what: str, model: type[Record]) -> str:
     detail = error.errors()[0]
     key = ".".join(str(part) for part in detail["loc"]) or "the file"
     if detail["type"] == "extra_forbidden":
-        return f"{path}:{key} is no key of {what}; leave it out, or mend its spelling"
+        close = get_close_matches(str(detail["loc"][-1]), _keys(model, detail["loc"][:-1]), 1, 0.75)
+        repair = f"did you mean {close[0]}?" if close else "leave it out, or mend its spelling"
+        return f"{path}:{key} is no key of {what}; {repair}"
     if detail["type"] == "missing":
         return f"{path}:{key} is missing; {what} needs it"
     found = "" if isinstance(detail["input"], dict) else f", found {_shown(detail['input'])}"
     return f"{path}:{key}: {detail['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _keys(model: type[Record], parents: tuple[int | str, ...]) -> list[str]:
+    """Keys that stand where the parents lead to; none below a list."""
+    at: Any = model
+    for part in parents:
+        field = at.model_fields.get(str(part)) if isinstance(at, type) and issubclass(at, Record) else None
+        at = None if field is None else field.annotation
+    return list(at.model_fields) if isinstance(at, type) and issubclass(at, Record) else []
 
 
 def _shown(value: object) -> str:

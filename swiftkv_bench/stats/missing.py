@@ -96,4 +96,5 @@ def mean_with_missing(
 
 def _scaled(delta: ItemDelta, share: float) -> ItemDelta:
     error = None if delta.stderr is None else delta.stderr * share
-    return replace(delta, delta=delta.delta * share, stderr=error)
+    pulls = None if delta.pulls is None else delta.pulls * share
+    return replace(delta, delta=delta.delta * share, stderr=error, pulls=pulls)

@@ -79,15 +79,19 @@ class LogRatio:
         return float(special.stdtr(self.df, away / self.stderr)) if self.stderr > 0 else float(away >= 0)
 
     def n_to_decide(self, limit: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
-        """Trials a side that decide against `limit` if the ratio is the one seen; None above 1,000 or without error.
+        """Trials a side that decide against `limit` if the ratio is the one seen; None above 1,000 or without error."""
+        return self._n_for(abs(self.value - math.log(limit)), alpha, power, self.n + 1)
 
-        Searches the smallest n with (t(1 − α) + t(power)) · stderr · √(n now / n) within the distance.
-        """
-        distance = abs(self.value - math.log(limit))
+    def n_to_find(self, ratio: float, alpha: float = ALPHA, power: float = 0.9) -> int | None:
+        """Trials a side that show a true ratio of `ratio` to differ from 1; None above 1,000 or without error."""
+        return self._n_for(abs(math.log(ratio)), alpha, power, 2)
+
+    def _n_for(self, distance: float, alpha: float, power: float, least: int) -> int | None:
+        """The smallest n with (t(1 − α) + t(power)) · stderr · √(n now / n) within the distance."""
         if not self.stderr or distance == 0:
             return None
         each = self.stderr * math.sqrt(self.n)
-        for n in range(max(2, self.n + 1), 1001):
+        for n in range(max(2, least), 1001):
             df = self.df / max(1, self.n - 1) * (n - 1)
             if float(special.stdtrit(df, 1 - alpha) + special.stdtrit(df, power)) * each / math.sqrt(n) <= distance:
                 return n

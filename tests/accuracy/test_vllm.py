@@ -25,9 +25,9 @@ from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.probes import probe_engine
 from swiftkv_bench.engines.vllm_server import vllm_server, with_mode
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
-from swiftkv_bench.stats.verdicts import Verdict
 from swiftkv_bench.store import Run, cache_dir, open_run
 from tests.accuracy.test_scoring import QUESTIONS, answers_of
 from tests.cpu_engine import ENV
@@ -234,6 +234,7 @@ def test_a_fault_after_the_probes_is_the_engines_not_the_models(
         keys = [json.loads(line)[0] for line in (journal / f"{arm}.jsonl").read_text().splitlines()]
         assert len(keys) == len(set(keys))
     [accuracy] = analyse(open_run(run)).accuracy
-    assert accuracy.verdicts["engine"] is Verdict.FAIL
-    assert accuracy.verdicts["model"] is not Verdict.FAIL
+    assert accuracy.verdict is Verdict.FAIL
+    assert "full depth" in {line.reference for line in accuracy.failed}
+    assert all(c.comparisons["model"].verdict is not Verdict.FAIL for c in accuracy.columns)
     assert all(c.comparisons["noise"].delta.discordance == 0 for c in accuracy.columns)

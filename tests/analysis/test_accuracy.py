@@ -9,10 +9,10 @@ from swiftkv_bench.analysis import AccuracyAnalysis, analyse, analyse_all
 from swiftkv_bench.analysis.values import AnswerView
 from swiftkv_bench.checks import Finding
 from swiftkv_bench.errors import IncomparableError
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ItemRecord
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import RunPlan
-from swiftkv_bench.stats.verdicts import Verdict
 from swiftkv_bench.store import Run, create_run
 from tests.synthetic import accuracy_column, accuracy_run, item, load_run, manifest
 
@@ -25,10 +25,11 @@ def _run(
     items: Iterable[ItemRecord],
     columns: Sequence[Column] = (ARC,),
     arms: Sequence[Arm] = ("baseline", "swiftkv"),
+    published: str | None = "published_accuracy.csv",
 ) -> Run:
     plan = AccuracyPlan(
         suite="paper", suite_hash="h", columns=tuple(columns), arms=tuple(arms), seed=0,
-        published="published_accuracy.csv",
+        published=published,
     )  # fmt: skip
     run = create_run(folder, manifest("a", RunPlan(accuracy=plan), arms))
     run.items_path.write_text("".join(one.model_dump_json() + "\n" for one in items))
@@ -69,7 +70,9 @@ def test_arms_that_answered_different_things_are_refused_by_key(tmp_path: Path, 
     swift = _items("swiftkv", 10, 20)
     swift[7] = item("swiftkv", "arc_challenge", 7, 1.0, **{field: "other"})
     run = _run(tmp_path / "r", [*_items("baseline", 10, 20), *swift])
-    with pytest.raises(IncomparableError, match=r"arc_challenge: item arc_challenge/7 has another") as caught:
+    with pytest.raises(
+        IncomparableError, match=r"arc_challenge: 1 of 20 items have another .*first: arc_challenge/7"
+    ) as caught:
         analyse(run)
     assert caught.value.key == {"doc_hash": "document_hash"}.get(field, field)
 
@@ -87,20 +90,20 @@ def test_a_column_nobody_answered_is_not_run(tmp_path: Path) -> None:
     assert {arm: a.status for arm, a in part.columns[1].arms.items()} == {"baseline": "not run", "swiftkv": "not run"}
     assert part.columns[1].comparisons == {}
     assert part.macro is None
-    assert part.verdicts == {}
+    assert part.verdict is Verdict.INCONCLUSIVE
 
 
 def test_model_and_engine_differences_stand_apart(tmp_path: Path) -> None:
     arms: tuple[Arm, ...] = ("baseline", "swiftkv-full", "swiftkv")
     items = [*_items("baseline", 160), *_items("swiftkv-full", 160), *_items("swiftkv", 100)]
     part, _ = _accuracy(_run(tmp_path / "r", items, arms=arms))
-    found = {kind: (c.delta.delta, c.verdict and c.verdict.verdict) for kind, c in part.columns[0].comparisons.items()}
+    found = {kind: (c.delta.delta, c.verdict) for kind, c in part.columns[0].comparisons.items()}
     assert found == {
         "total": (pytest.approx(-0.3), Verdict.FAIL),
         "model": (0.0, Verdict.PASS),
         "engine": (pytest.approx(-0.3), Verdict.FAIL),
     }
-    assert part.verdicts == {"total": Verdict.FAIL, "model": Verdict.PASS, "engine": Verdict.FAIL}
+    assert part.verdict is Verdict.FAIL
 
 
 def test_a_margin_within_the_noise_of_two_runs_forbids_a_claim(tmp_path: Path) -> None:
@@ -108,15 +111,13 @@ def test_a_margin_within_the_noise_of_two_runs_forbids_a_claim(tmp_path: Path) -
     items = [*_items("baseline", 160), *again, *_items("swiftkv", 160)]
     part, findings = _accuracy(_run(tmp_path / "r", items))
     assert part.columns[0].comparisons["noise"].verdict is None
-    total = part.columns[0].comparisons["total"].verdict
-    assert total is not None
-    assert total.verdict is Verdict.INCONCLUSIVE
+    assert part.columns[0].comparisons["total"].verdict is Verdict.INCONCLUSIVE
     assert "margin-below-noise" in [f.code for f in findings]
 
 
 def test_models_that_guess_get_no_verdict(tmp_path: Path) -> None:
     part, findings = _accuracy(_run(tmp_path / "r", [*_items("baseline", 50), *_items("swiftkv", 50)]))
-    assert part.verdicts == {"total": Verdict.INCONCLUSIVE}
+    assert part.verdict is Verdict.INCONCLUSIVE
     assert "chance-level" in [f.code for f in findings]
 
 
@@ -148,14 +149,18 @@ def test_the_macro_average_is_over_columns_that_every_arm_answered(tmp_path: Pat
     assert part.macro.published is None
 
 
-def test_holm_corrects_over_the_columns(tmp_path: Path) -> None:
+def test_holm_corrects_over_the_columns_and_their_average(tmp_path: Path) -> None:
     items = [*_items("baseline", 160), *_items("swiftkv", 150)]
     items += [*_items("baseline", 100, column="gsm8k"), *_items("swiftkv", 80, column="gsm8k")]
-    part, _ = _accuracy(_run(tmp_path / "r", items, [ARC, GSM]))
-    raw = [c.comparisons["total"].verdict.p_fail for c in part.columns]  # type: ignore[union-attr]
-    adjusted = [c.comparisons["total"].p_fail_holm for c in part.columns]
-    small, large = sorted(p for p in raw if p is not None)
-    assert sorted(p for p in adjusted if p is not None) == pytest.approx([2 * small, max(2 * small, large)])
+    part, _ = _accuracy(_run(tmp_path / "r", items, [ARC, GSM], published=None))
+    assert part.macro is not None
+    found = [of["total"].line for of in (part.macro.comparisons, *(c.comparisons for c in part.columns))]
+    both = sorted((line.p_fail or 0, line.p_fail_corrected or 0) for line in found if line is not None)
+    # Two columns and the average share three quarters of the rate; unparsed and unfinished answers (p = 1) the rest.
+    first, second, third = (p for p, _ in both)
+    # 3/3 each of a total weight 3 + 1: 4 p, then 3 p, then 2 p.
+    expected = [4 * first, max(4 * first, 3 * second), max(3 * second, 2 * third)]
+    assert [adjusted for _, adjusted in both] == pytest.approx(expected)
 
 
 def test_flips_come_first_among_the_items_shown(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from swiftkv_bench.analysis.bounds import Bounds, most_running
-from swiftkv_bench.analysis.values import Estimate, PointArm, Sample
+from swiftkv_bench.analysis.values import Estimate, PointArm
+from swiftkv_bench.evidence.trials import Sample
 from swiftkv_bench.roofline import prefill_bound
 from swiftkv_bench.schema.engine import EngineSpec
 from swiftkv_bench.schema.perf import Arrivals

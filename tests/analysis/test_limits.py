@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from swiftkv_bench.analysis.limits import rate_limits
-from swiftkv_bench.analysis.values import PointArm, PointResult, RateLimit, RateLimits, Sample
+from swiftkv_bench.analysis.values import PointArm, PointResult, RateLimit, RateLimits
+from swiftkv_bench.evidence.trials import Sample
 from swiftkv_bench.metrics import Objective
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Arrivals

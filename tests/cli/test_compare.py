@@ -1,4 +1,4 @@
-"""`compare`, `baseline` and `history` as a user types them: exit codes and what stands on which stream."""
+"""`compare`, `accept`, `accepted` and `history` as a user types them: exit codes and what stands on which stream."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.regression.planted import Scores, answered, flipped, right
+from tests.judge.planted import Scores, answered, flipped, right
 
 ROOT = Path(__file__).parents[2]
 RIGHT = right(200, 159)
@@ -48,13 +48,13 @@ def test_the_exit_code_says_the_verdict(folder: Path, sides: tuple[str, ...], co
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     if code != 2:
-        assert json.loads(done.stdout)["schema_id"] == "swiftkv-bench/comparison/1"
+        assert json.loads(done.stdout)["schema_id"] == "swiftkv-bench/comparison/2"
 
 
 def test_a_run_is_accepted_listed_compared_with_by_name_and_drawn(folder: Path) -> None:
-    accepted = _run(folder, "baseline", "accept", "good", "--name", "main", "--note", "first")
+    accepted = _run(folder, "accept", "good", "--name", "main", "--note", "first")
     assert accepted.returncode == 0, accepted.stderr
-    listed = json.loads(_run(folder, "baseline", "list", "--json").stdout)
+    listed = json.loads(_run(folder, "accepted", "--json").stdout)
     assert [(one["name"], one["run_id"], one["note"]) for one in listed] == [("main", "good", "first")]
     assert _run(folder, "compare", "main", "again", "--json").returncode == 0
     assert _run(folder, "compare", "main", "bad", "--json").returncode == 1
@@ -62,3 +62,14 @@ def test_a_run_is_accepted_listed_compared_with_by_name_and_drawn(folder: Path) 
     assert drawn.returncode == 0, drawn.stderr
     assert "steps are looked for from 5 runs on" in drawn.stdout
     assert (folder / "results" / "history" / "main" / "history.svg").exists()
+
+
+def test_the_old_names_of_accept_and_its_folder_still_work(folder: Path) -> None:
+    done = _run(folder, "baseline", "accept", "good", "--name", "old", "--baselines", "kept")
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(_run(folder, "baseline", "list", "--baselines", "kept", "--json").stdout)
+    assert [one["name"] for one in listed] == ["old"]
+    assert _run(folder, "compare", "old", "again", "--baselines", "kept").returncode == 0
+    shown = _run(folder, "--help").stdout
+    assert "\n  accepted " in shown
+    assert "\n  baseline " not in shown

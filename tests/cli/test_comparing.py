@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swiftkv_bench.store import Run
-from tests.regression.planted import Scores, answered, flipped, right
+from tests.judge.planted import Scores, answered, flipped, right
 
 SAME: Scores = {("gsm8k", arm, 0): right(200, 159) for arm in ("baseline", "swiftkv")}
 

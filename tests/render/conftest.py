@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from swiftkv_bench.analysis import Analysis, analyse_all
-from swiftkv_bench.regression.comparison import Note, RunComparison, Verdicts
+from swiftkv_bench.judge.comparison import Note, RunComparison
+from swiftkv_bench.judge.judgement import Verdicts
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.render.comparison.figures import figures as comparison_figures
 from swiftkv_bench.render.drawing import Figure
 from swiftkv_bench.render.figures import figures
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.stats.verdicts import Verdict
-from tests.regression.planted import BATCH, RATE, Scores, answered, compared, flipped, loaded, right
+from tests.judge.planted import BATCH, RATE, Scores, answered, compared, flipped, loaded, right
 from tests.synthetic import accuracy_run, load_run
 
 LABELS = ("results/main", "results/candidate")
@@ -52,7 +53,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> RunComparison:
     load = compared(runs[0], runs[1])
     sides = [
         side.model_copy(update={"label": label, "source": label})
-        for side, label in zip((accuracy.baseline, accuracy.candidate), LABELS, strict=True)
+        for side, label in zip((accuracy.reference, accuracy.candidate), LABELS, strict=True)
     ]
     verdicts = Verdicts(
         overall=Verdict.FAIL, accuracy=accuracy.verdicts.accuracy, performance=load.verdicts.performance
@@ -63,7 +64,7 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> RunComparison:
     )  # fmt: skip
     return accuracy.model_copy(
         update={
-            "baseline": sides[0],
+            "reference": sides[0],
             "candidate": sides[1],
             "lines": (*accuracy.lines, *load.lines),
             "claims": accuracy.claims + load.claims,

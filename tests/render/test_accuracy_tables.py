@@ -87,6 +87,12 @@ def test_answers_that_are_not_as_wanted_are_counted_for_each_arm(accuracy: Accur
     ]
 
 
+def test_a_score_of_all_or_none_has_a_wilson_interval(accuracy: AccuracyAnalysis) -> None:
+    cells = {row[1].text: row[3] for row in answers_table(accuracy).rows if row[0].text == "ARC"}
+    # 40 of 40: n / (n + z^2) = 40 / 43.84.
+    assert (cells["Baseline"].text, cells["Baseline"].interval) == ("100.00", "[91.2, 100.0]")
+
+
 def test_what_a_difference_rests_on(accuracy: AccuracyAnalysis) -> None:
     [row] = _rows(statistics_table(accuracy))
     assert row[4:9] == ["SwiftKV − baseline", "40", "2.50", "2.50", "2.5"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from swiftkv_bench.analysis import Analysis
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
 from swiftkv_bench.render.comparison.page import html as comparison_html
 from swiftkv_bench.render.drawing import Figure
 from swiftkv_bench.render.report import html

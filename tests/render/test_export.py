@@ -15,7 +15,7 @@ from tests.synthetic import load_run, with_failures
 def test_summary_is_json_without_requests_items_or_not_a_number(analysis: Analysis) -> None:
     found = json.loads(summary_json(analysis), parse_constant=lambda name: pytest.fail(name))
     assert found["schema"] == SUMMARY_SCHEMA
-    assert set(found) == {"schema", "runs", "accuracy", "perf", "findings"}
+    assert set(found) == {"schema", "runs", "accuracy", "perf", "findings", "judgements"}
     first = found["perf"][0]["points"][0]
     assert first["gains"]["ttft_mean_s"]["pairs"] == 3
     assert "sample" not in first["arms"]["baseline"]

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from swiftkv_bench.regression.history import History, HistoryPoint, HistorySeries, HistoryStep
+from swiftkv_bench.accepted.history import History, HistoryPoint, HistorySeries, HistoryStep
 from swiftkv_bench.render.history import bars, draw, terminal
 
 VALUES = (0.80, 0.81, 0.80, 0.75, 0.76)

@@ -33,14 +33,15 @@ def test_markdown(analysis: Analysis) -> None:
 
 def test_every_row_has_a_cell_for_every_head(analysis: Analysis) -> None:
     views = tables(analysis)
-    assert [v.key for v in views] == ["load", "bound", "detail", "accuracy", "origin", "answers", "statistics"]
+    keys = ["claims", "claims-2", "load", "bound", "detail", "accuracy", "origin", "answers", "statistics"]
+    assert [v.key for v in views] == keys
     assert {(v.key, len(v.heads), len(row)) for v in views for row in v.rows} == {
         (v.key, len(v.heads), len(v.heads)) for v in views
     }
 
 
 def test_points_that_are_not_compared_are_marked(analysis: Analysis) -> None:
-    load = tables(analysis)[0]
+    load = next(view for view in tables(analysis) if view.key == "load")
     marks = {row[0].text + " " + row[1].text: row[5].text for row in load.rows if row[1].text[-1] in "†✗"}
     assert marks == {"8,000 2/s ✗": "–", "32,000 1.4/s †": "–"}
 

@@ -5,9 +5,11 @@ from itertools import product
 import numpy as np
 import pytest
 
+from swiftkv_bench.judge.differences import measured
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.stats.items import ItemDelta, compare_items
 from swiftkv_bench.stats.missing import Missing, mean_with_missing
-from swiftkv_bench.stats.verdicts import Verdict, non_inferiority
+from tests.judge.planted import said
 
 REFERENCE = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
 CANDIDATE = [1.0, 1.0, 0.0, 1.0, 0.0, 0.0]
@@ -71,8 +73,8 @@ def test_a_column_weighted_by_task_claims_nothing() -> None:
     assert missing is not None
     assert missing == Missing.unknown(1, 3, "task")
     assert missing.widen(-0.5, -0.4) == (-1.0, 1.0)
-    found = non_inferiority(_delta(100, 60), 0.02, missing=missing)
-    assert (found.verdict, found.p_fail) == (Verdict.INCONCLUSIVE, 1.0)
+    found = measured(_delta(100, 60), 0.02, 0.05, missing=missing)
+    assert (said(found, 0.02), found.p_fail) == (Verdict.INCONCLUSIVE, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -89,17 +91,17 @@ def test_a_column_weighted_by_task_claims_nothing() -> None:
 def test_a_verdict_stands_where_it_does_whatever_missing_items_scored(
     lost: int, missing: Missing | None, verdict: Verdict
 ) -> None:
-    found = non_inferiority(_delta(1000, lost), 0.025, missing=missing)
-    assert found.verdict is verdict
+    found = measured(_delta(1000, lost), 0.025, 0.05, missing=missing)
+    assert said(found, 0.025) is verdict
     assert found.p_fail is not None
     assert (found.p_fail <= 0.05) is (verdict is Verdict.FAIL)
-    assert found.n_to_decide is None
+    assert (found.needed is None) is (missing is not None)
 
 
 def test_p_of_failing_is_the_level_at_which_the_widened_bound_meets_the_margin() -> None:
     delta, missing = _delta(400, 60), Missing.unknown(20, 420)
     assert missing is not None
-    found = non_inferiority(delta, 0.05, missing=missing)
+    found = measured(delta, 0.05, 0.05, missing=missing)
     assert found.p_fail is not None
     bounds = delta.bound(found.p_fail)
     assert bounds is not None

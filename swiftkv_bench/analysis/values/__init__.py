@@ -10,9 +10,7 @@ from swiftkv_bench.analysis.values.accuracy import (
     ComparisonKind,
     ItemView,
     Macro,
-    Published,
 )
-from swiftkv_bench.analysis.values.metrics import METRICS, Metric
 from swiftkv_bench.analysis.values.perf import (
     Bound,
     Breakdown,
@@ -25,12 +23,10 @@ from swiftkv_bench.analysis.values.perf import (
     PointResult,
     RateLimit,
     RateLimits,
-    Sample,
 )
 from swiftkv_bench.analysis.values.runs import Analysis, RunInfo
 
 __all__ = [
-    "METRICS",
     "SIDES",
     "AccuracyAnalysis",
     "Analysis",
@@ -46,14 +42,11 @@ __all__ = [
     "ItemView",
     "MachineUse",
     "Macro",
-    "Metric",
     "Overall",
     "PerfAnalysis",
     "PointArm",
     "PointResult",
-    "Published",
     "RateLimit",
     "RateLimits",
     "RunInfo",
-    "Sample",
 ]

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from swiftkv_bench.evidence.published import Published
+from swiftkv_bench.judge.lines import Line, Verdict
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ColumnState, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
+from swiftkv_bench.stats.intervals import Interval
 from swiftkv_bench.stats.items import ItemDelta, Score
 from swiftkv_bench.stats.missing import Missing
-from swiftkv_bench.stats.verdicts import NonInferiority, Verdict
 
 
 @dataclass(frozen=True)
@@ -49,34 +51,29 @@ class Comparison:
     """Two arms on one column, or on the macro average.
 
     Attributes:
-        means: reference's and candidate's score over the items that both answered; their difference is `delta`'s.
-        verdict: against the column's margin; None for `noise`, and for an average over columns that ended early. FAIL
-            stands after Holm's correction over the columns of its kind.
-        p_fail_holm: p of a drop beyond the margin, Holm-adjusted over the columns of its kind; None without an error.
-        excess: of `engine` where there is an A/A run: share of items whose score changes, beyond the share that
-            changes between two runs of the baseline; its verdict is part of `verdict`.
+        means: reference's and candidate's figure over the items that both answered.
+        effect: candidate − reference, in the metric's direction.
+        interval: two-sided 95 % of it; over all looks together where the column is looked at before its end.
+        delta: the same of scores of which more is better, with flips and errors.
+        line: what the judge said of the score; None for `noise`, which claims nothing.
+        flips: the same of flips; None where flips are no claim.
         missing: planned items without an answer on either side; the verdict holds whatever they would have scored.
             None when there are none, or the column ended early.
     """
 
     kind: ComparisonKind
     means: tuple[float, float]
+    effect: float
+    interval: Interval | None
     delta: ItemDelta
-    verdict: NonInferiority | None
-    p_fail_holm: float | None = None
-    excess: NonInferiority | None = None
+    line: Line | None
+    flips: Line | None = None
     missing: Missing | None = None
 
-
-@dataclass(frozen=True)
-class Published:
-    """A published pair of rows for a column, shares of one."""
-
-    model: str
-    baseline: float
-    candidate: float
-    source: str
-    status: str
+    @property
+    def verdict(self) -> Verdict | None:
+        """The judge's word on the score; None where nothing is claimed."""
+        return None if self.line is None else self.line.verdict
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,8 @@ class AccuracyAnalysis:
     """The accuracy part of a run.
 
     Attributes:
-        verdicts: over all columns and the macro average, one a kind.
+        verdict: of all accuracy claims of the run; None without both arms.
+        failed: claims that make it fail.
         items: every flip, then a seeded sample of the others, up to a limit; `items_total` says of how many.
     """
 
@@ -147,7 +145,8 @@ class AccuracyAnalysis:
     plan: AccuracyPlan
     columns: tuple[ColumnResult, ...]
     macro: Macro | None
-    verdicts: dict[ComparisonKind, Verdict]
+    verdict: Verdict | None
+    failed: tuple[Line, ...]
     items: tuple[ItemView, ...]
     items_total: int
     flips_total: int

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from swiftkv_bench.evidence.trials import Sample
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.metrics import Objective
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.schema.perf import Float, Point, RequestStatus
+from swiftkv_bench.schema.perf import Point, RequestStatus
 from swiftkv_bench.stats.intervals import Interval
 
 
@@ -58,18 +60,6 @@ class Breakdown:
     queue_s: float
     prefill_s: float
     rest_s: float
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Requests of one arm at one point for a scatter, at most `of` thinned evenly; all arrays shape (n,)."""
-
-    scheduled_s: Float
-    prompt_tokens: Float
-    ttft_s: Float
-    tpot_s: Float
-    repeat: Float
-    of: int
 
 
 @dataclass(frozen=True)
@@ -147,7 +137,7 @@ class PointResult:
 
     Attributes:
         gains: metric key -> gain of `swiftkv` over `baseline`; empty when an arm is absent or invalid.
-        withheld: why `gains`, or its latencies, are missing; None when nothing is.
+        withheld: why `gains`, or some of them, are missing; None when nothing is.
         bound: None when a model's dimensions are not known.
         reached: metric key -> gain / bound, where there is one; above 1 a queue made the gain larger.
         noise: metric key -> gain of `baseline-repeat` over `baseline`, of the repeats valid on both; empty without it.
@@ -224,10 +214,10 @@ class PerfAnalysis:
     """The load part of a run.
 
     Attributes:
-        overall: metric key -> its gains over the points; throughputs only where requests did not come at a set rate,
-            for there the rate sets them.
+        overall: metric key -> its gains over the points where it says something of the engines (`Metric.stands`).
         limits: highest rates under the objective; none without one.
         stop_within: share of a ratio at which a point was no longer repeated; None: all repeats were made.
+        verdict: of all claims under load; None without both arms.
     """
 
     run_id: str
@@ -239,3 +229,4 @@ class PerfAnalysis:
     objective: Objective | None
     limits: tuple[RateLimits, ...] = ()
     stop_within: float | None = None
+    verdict: Verdict | None = None

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.render.cells import TableView
 from swiftkv_bench.render.comparison.summary import compared, grouped_notes, headline, statements
 from swiftkv_bench.render.comparison.tables import claims_table, keys_table, part_tables
 from swiftkv_bench.render.findings import shortened
 from swiftkv_bench.render.markdown import escape, table_rows
-from swiftkv_bench.stats.verdicts import Verdict
 
 MARK = "<!-- swiftkv-bench compare -->"
 """First line; a bot that updates its comment finds it by this."""
@@ -29,10 +29,10 @@ def comment(found: RunComparison, link: str | None = None) -> str:
     parts = [
         MARK,
         f"### {_SIGN[verdict]} {verdict.value}: {escape(headline(found))}",
-        f"{escape(found.candidate.label)} against {escape(found.baseline.label)}."
+        f"{escape(found.candidate.label)} against {escape(found.reference.label)}."
         + (f" [Whole report]({link})." if link else ""),
         " ".join(f"**{escape(s.question)}** {escape(s.headline)}." for s in statements(found)[1:]),
-        _rows(claims_table(found, 10)),
+        _rows(claims_table(found.lines, found.policy.confidence, 10)),
     ]
     folded = [_folded("What was compared", [f"- **{escape(n)}**: {escape(t)}" for n, t in compared(found)])]
     notes = [

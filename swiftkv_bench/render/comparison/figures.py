@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS
-from swiftkv_bench.regression.comparison import Line, RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Line
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render.comparison import lines
 from swiftkv_bench.render.drawing import Figure, open_canvas
 from swiftkv_bench.render.forest import ForestRow, draw_forest
@@ -25,8 +26,10 @@ def figures(found: RunComparison, formats: Sequence[str] = ("svg", "png")) -> tu
 
 
 def _figure(found: RunComparison, part: str, formats: Sequence[str]) -> Figure | None:
-    families = ("score",) if part == "accuracy" else ("overall", "cell")
-    known = [x for x in found.lines if x.part == part and x.family in families and x.effect is not None]
+    families = ("score",) if part == "accuracy" else ("load", "load guard")
+    known = [
+        x for x in found.lines if x.part == part and x.family in families and x.effect is not None and x.unit == "share"
+    ]
     pairs = {(x.candidate_arm, x.reference) for x in known if x.role == "primary"}
     shown = [x for x in known if (x.candidate_arm, x.reference) in pairs]
     shown = shown if len(shown) <= MOST_ROWS else [x for x in shown if x.where in ("macro", "all points")]
@@ -54,11 +57,15 @@ def _figure(found: RunComparison, part: str, formats: Sequence[str]) -> Figure |
 
 def _row(line: Line, many: bool, apart: bool) -> ForestRow:
     name = lines.name(line) + (f", {ARM[line.candidate_arm]}" if many else "")
-    ends = [] if line.bounds is None else sorted(_better(line, x) for x in (line.bounds.low, line.bounds.high))
+    ends = (
+        []
+        if line.bounds is None
+        else sorted(_better(line, x) for x in (line.bounds.low, line.bounds.high) if x is not None)
+    )
     return ForestRow(
         name=f"{name[:1].upper()}{name[1:]}, n {line.n:,}",
         value=_better(line, line.effect or 0.0),
-        thick=(ends[0], ends[1]) if ends else None,
+        thick=(ends[0], ends[1]) if len(ends) == 2 else None,
         thin=None,
         limit=_better(line, line.limit),
         verdict=line.verdict,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from swiftkv_bench import units
 from swiftkv_bench.errors import writing
-from swiftkv_bench.regression.comparison import Line, RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Line, Verdict
 from swiftkv_bench.render.comparison import lines
 from swiftkv_bench.render.comparison.comment import comment
 from swiftkv_bench.render.comparison.summary import headline
-from swiftkv_bench.stats.verdicts import Verdict
 
 MOST = 10
 """GitHub shows ten annotations of a kind a step and drops the rest."""
@@ -23,8 +23,8 @@ def on_github(environment: Mapping[str, str] = os.environ) -> bool:
 
 def annotations(found: RunComparison) -> Iterator[str]:
     """`::error` for every claim that fails, `::warning` for every one that is not decided; the last tells the rest."""
-    label = f"{found.candidate.label} against {found.baseline.label}"
-    for command, every in (("error", lines.failed(found)), ("warning", lines.undecided(found))):
+    label = f"{found.candidate.label} against {found.reference.label}"
+    for command, every in (("error", lines.failed(found.lines)), ("warning", lines.undecided(found.lines))):
         shown = every if len(every) <= MOST else every[: MOST - 1]
         yield from (_command(command, _title(line), f"{lines.sentence(line)} ({label})") for line in shown)
         if len(every) > len(shown):

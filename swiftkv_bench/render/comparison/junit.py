@@ -8,9 +8,9 @@ too, with their verdict in the message.
 import re
 from xml.etree import ElementTree as Tree
 
-from swiftkv_bench.regression.comparison import Line, RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Line, Verdict
 from swiftkv_bench.render.comparison import lines
-from swiftkv_bench.stats.verdicts import Verdict
 
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold."""
@@ -28,7 +28,7 @@ def junit(found: RunComparison) -> str:
         properties = Tree.SubElement(suite, "properties")
         for name, value in (
             ("verdict", verdict.value),
-            ("baseline", found.baseline.label),
+            ("reference", found.reference.label),
             ("candidate", found.candidate.label),
             ("format", found.schema_id),
         ):

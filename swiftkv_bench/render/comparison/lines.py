@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 from swiftkv_bench import units
-from swiftkv_bench.regression.comparison import Line, RunComparison
-from swiftkv_bench.regression.policy import ReferenceKind
+from swiftkv_bench.judge.lines import Line, Verdict
+from swiftkv_bench.judge.policy import ReferenceKind
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.wording import ARM, MISSING
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.stats.verdicts import Verdict
 
 REFERENCE: dict[ReferenceKind, str] = {
-    "baseline run": "the baseline run",
+    "reference run": "the reference run",
     "accepted run": "the accepted run",
     "baseline arm": "its own baseline arm",
     "published": "the published difference",
@@ -38,26 +37,32 @@ def value(line: Line, found: float | None) -> str:
     """A figure of either side with its unit."""
     if found is None:
         return MISSING
-    return wording.figure(line.metric, found) if line.part == "performance" else units.percent(found)
+    if line.part == "performance":
+        return wording.figure(line.metric, found)
+    return units.percent(found) if line.unit == "share" else f"{found:,.2f}"
 
 
 def effect(line: Line, found: float | None) -> str:
     """`−4.70 points` without the word, or `+9.8 %`."""
     if found is None:
         return MISSING
-    return units.change(found) if line.scale == "ratio" else units.points(found)
+    if line.scale == "ratio":
+        return units.change(found)
+    return units.points(found) if line.unit == "share" else f"{found:+,.2f}".replace("-", "−")
 
 
 def unit(line: Line) -> str:
     """What stands behind an effect: nothing for a change in per cent, else ` points`."""
-    return "" if line.scale == "ratio" else " points"
+    return " points" if line.scale == "difference" and line.unit == "share" else ""
 
 
 def bounds(line: Line) -> str:
     """`[−6.31, −3.10]`; empty where the data allow none."""
     if line.bounds is None:
         return ""
-    return f"[{effect(line, line.bounds.low)}, {effect(line, line.bounds.high)}]"
+    low = "−∞" if line.bounds.low is None else effect(line, line.bounds.low)
+    high = "∞" if line.bounds.high is None else effect(line, line.bounds.high)
+    return f"[{low}, {high}]"
 
 
 def limit(line: Line) -> str:
@@ -87,6 +92,9 @@ def outlook(line: Line) -> str:
     parts = [line.reason] if line.reason else []
     if line.n_to_decide is not None:
         parts.append(f"about {line.n_to_decide:,} {line.n_unit} would decide")
+    if line.role == "primary" and line.n_to_find is not None and line.n_to_find > line.n:
+        twice = units.percent(2 * line.margin, 0)
+        parts.append(f"{line.n_to_find:,} would find a change of {twice} in 90 of 100 cases")
     return "; ".join(parts)
 
 
@@ -98,27 +106,27 @@ def sentence(line: Line) -> str:
     return text + (f"; {more}." if more else ".")
 
 
-def failed(found: RunComparison) -> tuple[Line, ...]:
+def failed(every: Sequence[Line]) -> tuple[Line, ...]:
     """Lines that make the report fail, the largest excess over the limit first."""
-    return tuple(sorted(found.failed, key=_excess, reverse=True))
+    found = [x for x in every if x.verdict is Verdict.FAIL and x.role != "shown"]
+    return tuple(sorted(found, key=_excess, reverse=True))
 
 
-def undecided(found: RunComparison) -> tuple[Line, ...]:
+def undecided(every: Sequence[Line]) -> tuple[Line, ...]:
     """Primary lines without a verdict: they keep the report from passing."""
-    return tuple(x for x in found.lines if x.role == "primary" and x.verdict is Verdict.INCONCLUSIVE)
+    return tuple(x for x in every if x.role == "primary" and x.verdict is Verdict.INCONCLUSIVE)
 
 
-def main(found: RunComparison) -> tuple[Line, ...]:
+def main(every: Sequence[Line]) -> tuple[Line, ...]:
     """Averages over columns and over load points that decide."""
-    wanted = ("macro", "all points")
-    primary = [x for x in found.lines if x.role == "primary"]
-    return tuple(x for x in primary if x.where in wanted) or tuple(primary)
+    primary = [x for x in every if x.role == "primary"]
+    return tuple(x for x in primary if x.where in ("macro", "all points")) or tuple(primary)
 
 
-def telling(found: RunComparison, most: int) -> tuple[Line, ...]:
+def telling(every: Sequence[Line], most: int) -> tuple[Line, ...]:
     """What to read first: failures, then what is not decided, then the averages; each line once."""
-    every: Sequence[Line] = (*failed(found), *undecided(found), *main(found))
-    return tuple({line.line_id: line for line in every}.values())[:most]
+    told = (*failed(every), *undecided(every), *main(every))
+    return tuple({line.line_id: line for line in told}.values())[:most]
 
 
 def _excess(line: Line) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from swiftkv_bench.analysis.values import AnswerView, ItemView
-from swiftkv_bench.regression.comparison import FlippedItem, RunComparison
+from swiftkv_bench.judge.comparison import FlippedItem, RunComparison
 from swiftkv_bench.render.browser import Browser, Listing, pack
 from swiftkv_bench.render.comparison.comment import comment
 from swiftkv_bench.render.comparison.figures import figures
@@ -23,8 +23,8 @@ _TERMS = {
     "Guard": "A claim that cannot make the report pass, but makes it fail.",
     "Bounds": "One-sided bounds at the policy's confidence. PASS needs the bound on the bad side to be within the "
     "limit, FAIL needs the bound on the good side to be beyond it.",
-    "Correction": "Holm's procedure over all claims that decide or guard, with an equal share of the error rate for "
-    "scores, flips, answers, averages and load points.",
+    "Correction": "Holm's procedure over all claims that decide or guard. Scores, flips and the figures under load "
+    "that decide have three times the share of the error rate that answers, published differences and guards have.",
     "Noise floor": "The share of answers that change when one engine answers the same items twice: measured by "
     "--repeat-baseline, else the policy's.",
 }
@@ -67,7 +67,7 @@ def html(found: RunComparison, drawn: Sequence[Figure]) -> str:
         subtitle="swiftkv-bench compare, " + found.created_utc[:16].replace("T", " ") + " UTC",
         compared=compared(found),
         statements=statements(found),
-        claims=page_table(claims_table(found)),
+        claims=page_table(claims_table(found.lines, found.policy.confidence)),
         parts=[part for part in parts if part[3]],
         findings=grouped_notes(found),
         meaning=MEANING,

@@ -5,23 +5,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from swiftkv_bench import units
-from swiftkv_bench.regression.comparison import Line, Note, RunComparison, Side
+from swiftkv_bench.evidence.run import Side
+from swiftkv_bench.judge.comparison import Note, RunComparison
+from swiftkv_bench.judge.lines import Line, Verdict
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.comparison import lines
 from swiftkv_bench.render.summary import Figure, Statement, Tone
 from swiftkv_bench.render.wording import ARM
-from swiftkv_bench.stats.verdicts import Verdict
 
 FIGURES_SHOWN = 4
 """Claims that one answer names; the tables have all."""
 
-SIDE = {"both": "both sides", "baseline": "baseline side", "candidate": "candidate side"}
+SIDE = {"both": "both sides", "reference": "reference side", "candidate": "candidate side"}
 TONE: dict[Verdict, Tone] = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "open"}
 
 
 def title(found: RunComparison) -> str:
-    """`FAIL: candidate against baseline`."""
-    return f"{found.verdicts.overall.value}: {found.candidate.label} against {found.baseline.label}"
+    """`FAIL: candidate against reference`."""
+    return f"{found.verdicts.overall.value}: {found.candidate.label} against {found.reference.label}"
 
 
 def statements(found: RunComparison) -> tuple[Statement, ...]:
@@ -36,7 +37,7 @@ def statements(found: RunComparison) -> tuple[Statement, ...]:
 
 def headline(found: RunComparison) -> str:
     """The verdict in one sentence without its mark."""
-    failed, open_ = lines.failed(found), lines.undecided(found)
+    failed, open_ = lines.failed(found.lines), lines.undecided(found.lines)
     if found.verdicts.overall is Verdict.FAIL:
         return f"{units.counted(len(failed), 'claim')} {'is' if len(failed) == 1 else 'are'} worse than allowed"
     if found.verdicts.overall is Verdict.PASS:
@@ -48,7 +49,7 @@ def headline(found: RunComparison) -> str:
 def _overall(found: RunComparison) -> Statement:
     question = "Did the candidate get worse?"
     answer = {Verdict.FAIL: "Yes", Verdict.PASS: "No", Verdict.INCONCLUSIVE: "Not decided"}[found.verdicts.overall]
-    named = lines.failed(found) or lines.undecided(found)
+    named = lines.failed(found.lines) or lines.undecided(found.lines)
     more = len(named) - FIGURES_SHOWN
     detail = f"{units.counted(found.claims, 'claim')} {'decides or guards' if found.claims == 1 else 'decide or guard'}"
     if found.policy.correction == "holm" and found.claims > 1:
@@ -62,7 +63,7 @@ def _overall(found: RunComparison) -> Statement:
 
 
 def _part(found: RunComparison, part: str, verdict: Verdict) -> Statement:
-    main = [line for line in lines.main(found) if line.part == part][:FIGURES_SHOWN]
+    main = [line for line in lines.main(found.lines) if line.part == part][:FIGURES_SHOWN]
     every = [line for line in found.lines if line.part == part and line.role != "shown"]
     counts = [f"{sum(x.verdict is v for x in every)} {v.value}" for v in Verdict]
     question = "Accuracy" if part == "accuracy" else "Speed under load"
@@ -77,7 +78,7 @@ def _part(found: RunComparison, part: str, verdict: Verdict) -> Statement:
 
 def _figure(line: Line, mode: Literal["runs", "arms"]) -> Figure:
     label = lines.name(line)
-    plain = ("baseline run", "accepted run") if mode == "runs" else ("baseline arm",)
+    plain = ("reference run", "accepted run") if mode == "runs" else ("baseline arm",)
     if line.reference not in plain:
         label += f", {lines.pair(line.candidate_arm, line.reference)}"
     elif line.candidate_arm != "swiftkv":
@@ -132,15 +133,15 @@ def _place(found: RunComparison, note: Note) -> str:
 
 def compared(found: RunComparison) -> tuple[tuple[str, str], ...]:
     """What was compared, as (name, text); what both sides share is told once."""
-    sides = (found.baseline, found.candidate)
-    facts = [("Baseline", _run(sides[0])), ("Candidate", _run(sides[1]))]
+    sides = (found.reference, found.candidate)
+    facts = [("Reference", _run(sides[0])), ("Candidate", _run(sides[1]))]
     for name, tell in (("Engines", _engines), ("Machine", lambda side: wording.machine(side.machine))):
         texts = [tell(side) for side in sides]
-        names = (name,) if texts[0] == texts[1] else (f"{name}, baseline", f"{name}, candidate")
+        names = (name,) if texts[0] == texts[1] else (f"{name}, reference", f"{name}, candidate")
         facts += list(zip(names, texts, strict=False))
     differing = {"variable": "on purpose, by the policy", "allowed": "allowed by --allow", "noted": "need not be equal"}
     for status, why in differing.items():
-        texts = [f"{k.key}: {k.baseline} against {k.candidate}" for k in found.keys if k.status == status]
+        texts = [f"{k.key}: {k.reference} against {k.candidate}" for k in found.keys if k.status == status]
         facts += [(f"Differs ({why})", "; ".join(texts))] if texts else []
     held = [k.key for k in found.keys if k.status == "equal"]
     facts += [("Held fixed", ", ".join(held))] if held else []

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from swiftkv_bench import units
-from swiftkv_bench.analysis.values import METRICS
-from swiftkv_bench.regression.comparison import Line, RunComparison, Side
-from swiftkv_bench.regression.policy import ReferenceKind
+from swiftkv_bench.evidence.run import Side
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Line, Verdict
+from swiftkv_bench.judge.policy import ReferenceKind
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import Cell, Head, TableView
 from swiftkv_bench.render.comparison import lines
@@ -13,7 +15,6 @@ from swiftkv_bench.render.comparison.summary import TONE
 from swiftkv_bench.render.provenance import settings, sides_table
 from swiftkv_bench.render.wording import ARM, MISSING
 from swiftkv_bench.schema.engine import Arm
-from swiftkv_bench.stats.verdicts import Verdict
 
 MOST_CLAIMS = 20
 """Rows of the table of claims to read first."""
@@ -21,9 +22,9 @@ MOST_CLAIMS = 20
 _Pair = tuple[Arm, ReferenceKind]
 
 
-def claims_table(found: RunComparison, most: int = MOST_CLAIMS) -> TableView:
+def claims_table(every: Sequence[Line], confidence: float, most: int = MOST_CLAIMS) -> TableView:
     """Failures, what is not decided, then the averages."""
-    told = lines.telling(found, most)
+    told = lines.telling(every, most)
     rows = tuple(
         (
             Cell(_capital(lines.name(x))),
@@ -46,9 +47,9 @@ def claims_table(found: RunComparison, most: int = MOST_CLAIMS) -> TableView:
     )  # fmt: skip
     # The last column is there when a line needs it.
     width = len(heads) if any(lines.outlook(x) for x in told) else len(heads) - 1
-    left = len(found.failed) + len(lines.undecided(found)) - sum(x.verdict is not Verdict.PASS for x in told)
+    left = len(lines.failed(every)) + len(lines.undecided(every)) - sum(x.verdict is not Verdict.PASS for x in told)
     note = (
-        f"Brackets: one-sided {units.percent(found.policy.confidence, 0)} bounds. Scores change in percentage points, "
+        f"Brackets: one-sided {units.percent(confidence, 0)} bounds. Scores change in percentage points, "
         "figures under load in per cent."
     )
     if left > 0:
@@ -76,7 +77,8 @@ def _by_kind(of_pair: Sequence[Line]) -> Mapping[str, Sequence[Line]]:
     found: dict[str, list[Line]] = {}
     for line in of_pair:
         metric = METRICS[line.metric]
-        kind = "throughput" if metric.latency is None else metric.title.rsplit(" ", 1)[0]
+        of = (m.term for m in METRICS.values() if m.latency == metric.latency)
+        kind = "throughput" if metric.latency is None else next(of)
         found.setdefault(kind, []).append(line)
     return found
 
@@ -119,7 +121,8 @@ _FLIPS = ("lost", "gained", "lost beyond noise, points")
 def _score_cells(line: Line | None, published: bool) -> list[Cell]:
     if line is None:
         return [Cell(MISSING)] * (4 + published) + [Cell("")]
-    shown = [None if v is None else f"{v * 100:.2f}" for v in (line.reference_value, line.candidate_value)]
+    scale = 100 if line.unit == "share" else 1
+    shown = [None if v is None else f"{v * scale:.2f}" for v in (line.reference_value, line.candidate_value)]
     cells = [Cell(text or MISSING) for text in shown]
     cells.append(_change(line))
     cells += [Cell(units.points(line.published_delta))] * published
@@ -177,7 +180,7 @@ def _role(of_pair: Sequence[Line]) -> str:
     roles = list(dict.fromkeys(x.role for x in of_pair))
     if len(roles) == 1:
         return lines.ROLE[roles[0]]
-    scores = next((x.role for x in of_pair if x.family in ("score", "overall")), roles[0])
+    scores = next((x.role for x in of_pair if x.family in ("score", "load")), roles[0])
     return f"{lines.ROLE[scores]} (scores and averages), {lines.ROLE['guard']} (the rest)"
 
 
@@ -198,17 +201,17 @@ def keys_table(found: RunComparison) -> TableView | None:
     ranked = sorted(found.keys, key=lambda key: key.status == "equal")
     outcomes = [Cell(words[key.status], "quiet" if key.status == "equal" else "open") for key in ranked]
     rows = tuple(
-        (Cell(key.key), Cell(key.baseline), Cell(key.candidate), outcome)
+        (Cell(key.key), Cell(key.reference), Cell(key.candidate), outcome)
         for key, outcome in zip(ranked, outcomes, strict=True)
     )
-    heads = tuple(Head(text, align="left") for text in ("Key", "Baseline", "Candidate", "Outcome"))
+    heads = tuple(Head(text, align="left") for text in ("Key", "Reference", "Candidate", "Outcome"))
     note = "Runs that differ in any other key are refused by its name; --allow KEY overrides and is shown here."
     return TableView("keys", "What was held fixed", heads, rows, note, folded=True, wrap=True)
 
 
 def both_sides(found: RunComparison) -> TableView:
     """Run, machine, program, packages and engine settings of both sides."""
-    columns = {"Baseline": _side_settings(found.baseline), "Candidate": _side_settings(found.candidate)}
+    columns = {"Reference": _side_settings(found.reference), "Candidate": _side_settings(found.candidate)}
     return sides_table(columns, "sides", "Both sides")
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
 from swiftkv_bench.render.comparison.summary import compared, grouped_notes, statements, title
 from swiftkv_bench.render.comparison.tables import claims_table
 from swiftkv_bench.render.findings import shortened
@@ -22,7 +22,7 @@ def terminal(found: RunComparison, console: "Console") -> None:
     console.print(facts(compared(found)))
     console.print()
     console.print(answers(said))
-    view = claims_table(found)
+    view = claims_table(found.lines, found.policy.confidence)
     console.print(rich_table(view))
     console.print(Padding(Text(view.note, style="dim"), (0, 0, 1, 1)))
     for group in grouped_notes(found):

@@ -12,15 +12,13 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
     """Paired differences with their margins, a row a column; None without a comparison."""
     rows: list[tuple[str, Comparison, float | None]] = []
     for c in part.columns:
-        if "total" in c.comparisons:
+        if "total" in c.comparisons and c.column.measure.is_share:
             rows.append((c.column.title, c.comparisons["total"], c.column.margin))
     if not rows:
         return None
     if part.macro is not None and "total" in part.macro.comparisons:
         total = part.macro.comparisons["total"]
-        rows.append(
-            (wording.average(part.macro, len(part.columns)), total, total.verdict.margin if total.verdict else None)
-        )
+        rows.append((wording.average(part.macro, len(part.columns)), total, total.line.margin if total.line else None))
     with open_canvas(6.8, 0.36 * len(rows) + 1.2) as (canvas, save):
         shown = [_forest_row(*row) for row in rows]
         draw_forest(canvas, shown, "SwiftKV − baseline, percentage points", "−margin")
@@ -30,19 +28,23 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
             "an answer had scored). Thin: 95 % interval of the items that both answered. "
             "PASS: the thick bar lies right of −margin. FAIL: left of it. INCONCLUSIVE: it spans it, or a check "
             "forbids a claim.",
-            "; ".join(f"{name} {wording.points_interval(c.delta.delta, c.delta.interval)}" for name, c, _ in rows),
+            "; ".join(f"{name} {wording.points_interval(c.effect, c.interval)}" for name, c, _ in rows),
         )  # fmt: skip
 
 
 def _forest_row(name: str, comparison: Comparison, margin: float | None) -> ForestRow:
-    d, found = comparison.delta, comparison.verdict
-    thick = None if found is None or found.low is None or found.high is None else (found.low * 100, found.high * 100)
+    line, way = comparison.line, 100 if comparison.line is None or comparison.line.worse == "lower" else -100
+    thick = None
+    if line is not None and line.bounds is not None and line.bounds.low is not None and line.bounds.high is not None:
+        ends = sorted((line.bounds.low * way, line.bounds.high * way))
+        thick = (ends[0], ends[1])
+    thin = comparison.interval
     return ForestRow(
-        name=f"{name}, n {wording.answered(d.n, comparison.missing)}",
-        value=d.delta * 100,
+        name=f"{name}, n {wording.answered(comparison.delta.n, comparison.missing)}",
+        value=comparison.delta.delta * 100,
         thick=thick,
-        thin=None if d.interval is None else (d.interval.low * 100, d.interval.high * 100),
+        thin=None if thin is None else (min(thin.low * way, thin.high * way), max(thin.low * way, thin.high * way)),
         limit=None if margin is None else -margin * 100,
-        verdict=None if found is None else found.verdict,
+        verdict=None if line is None else line.verdict,
         apart=name.startswith("Average"),
     )

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from swiftkv_bench.analysis.values import METRICS, PerfAnalysis, PointResult
+from swiftkv_bench.analysis.values import PerfAnalysis, PointResult
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.drawing import COLOUR, FIRST, INK, Figure, legend, open_canvas
 from swiftkv_bench.render.figures.marks import (

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from swiftkv_bench.analysis.values import METRICS, Estimate, PointArm, PointResult
+from swiftkv_bench.analysis.values import Estimate, PointArm, PointResult
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.drawing import COLOUR, INK, LINE, MARKER, PAPER
 from swiftkv_bench.render.wording import ARM

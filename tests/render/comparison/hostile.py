@@ -1,6 +1,6 @@
 """A comparison with texts that try to become markup, commands or XML."""
 
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
 from tests.render.hostile import EVIL
 
 COMMAND = "::error::injected\n::set-output name=x::y\x1b[31m\x00"
@@ -14,7 +14,7 @@ def hostile(found: RunComparison) -> RunComparison:
     lines = tuple(line.model_copy(update={"reason": EVIL + COMMAND}) for line in found.lines)
     return found.model_copy(
         update={
-            "baseline": found.baseline.model_copy(update={"label": EVIL + COMMAND}),
+            "reference": found.reference.model_copy(update={"label": EVIL + COMMAND}),
             "candidate": found.candidate.model_copy(update={"label": EVIL}),
             "lines": lines,
             "notes": tuple(note.model_copy(update={"message": EVIL}) for note in found.notes),

@@ -1,6 +1,6 @@
 """The pull-request comment: golden, short, verdict first, escaped, never too long."""
 
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
 from swiftkv_bench.render.comparison.comment import MARK, MOST_CHARACTERS, comment
 from tests.render.comparison.hostile import hostile
 from tests.render.golden import check

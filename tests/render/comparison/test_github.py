@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
 from swiftkv_bench.render.comparison import lines
 from swiftkv_bench.render.comparison.comment import comment
 from swiftkv_bench.render.comparison.github import MOST, annotations, on_github, write_summary
@@ -21,9 +21,9 @@ def test_every_claim_that_fails_is_an_error_and_every_open_one_a_warning(compari
     few = tuple(line for line in comparison.lines if not line.metric.endswith("_mean_s"))
     fewer = comparison.model_copy(update={"lines": few})
     found = list(annotations(fewer))
-    assert 0 < len(lines.failed(fewer)) < MOST
-    assert sum(one.startswith("::error ") for one in found) == len(lines.failed(fewer))
-    assert sum(one.startswith("::warning ") for one in found) == len(lines.undecided(fewer))
+    assert 0 < len(fewer.failed) < MOST
+    assert sum(one.startswith("::error ") for one in found) == len(fewer.failed)
+    assert sum(one.startswith("::warning ") for one in found) == len(lines.undecided(fewer.lines))
 
 
 def test_a_text_cannot_start_a_command_of_its_own(comparison: RunComparison) -> None:
@@ -36,7 +36,7 @@ def test_a_text_cannot_start_a_command_of_its_own(comparison: RunComparison) -> 
 
 
 def test_more_than_ten_are_counted_in_the_tenth(comparison: RunComparison) -> None:
-    [first, *_] = lines.failed(comparison)
+    [first, *_] = comparison.failed
     many = tuple(first.model_copy(update={"line_id": f"line {i}"}) for i in range(25))
     found = list(annotations(comparison.model_copy(update={"lines": many})))
     assert len(found) == MOST

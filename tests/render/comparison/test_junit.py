@@ -5,9 +5,9 @@ from xml.etree import ElementTree as Tree
 
 import pytest
 
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.render.comparison.junit import junit
-from swiftkv_bench.stats.verdicts import Verdict
 from tests.render.comparison.hostile import hostile
 from tests.render.golden import check
 
@@ -54,5 +54,5 @@ def test_counts_are_those_of_the_cases(comparison: RunComparison) -> None:
 def test_a_failure_says_what_by_how_much_and_what_was_allowed(comparison: RunComparison) -> None:
     failures = [str(x.get("message")) for x in Tree.fromstring(junit(comparison)).iter("failure")]
     ttft = next(text for text in failures if text.startswith("TTFT mean, 2 points"))
-    assert "SwiftKV against the baseline run: " in ttft
+    assert "SwiftKV against the reference run: " in ttft
     assert "allowed +5.0 %" in ttft

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from swiftkv_bench.regression.comparison import RunComparison
+from swiftkv_bench.judge.comparison import RunComparison
 from swiftkv_bench.render.comparison.page import flipped_items, html, write_comparison
 from swiftkv_bench.render.comparison.tables import claims_table, part_tables
 from swiftkv_bench.render.drawing import Figure
@@ -62,7 +62,7 @@ _VERDICTS = {"PASS", "FAIL", "INCONCLUSIVE"}
 
 
 def test_failures_are_read_first_with_the_largest_excess_on_top(comparison: RunComparison) -> None:
-    verdicts = [row[1].text for row in claims_table(comparison).rows]
+    verdicts = [row[1].text for row in claims_table(comparison.lines, 0.95).rows]
     assert verdicts == sorted(verdicts, key=["FAIL", "INCONCLUSIVE", "PASS"].index)
     assert verdicts[0] == "FAIL"
 

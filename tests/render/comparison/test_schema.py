@@ -7,16 +7,16 @@ from typing import Any
 import jsonschema
 import pytest
 
-from swiftkv_bench.regression.comparison import SCHEMA_ID, RunComparison
-from swiftkv_bench.regression.history import SCHEMA_ID as HISTORY_ID
-from swiftkv_bench.regression.history import History
+from swiftkv_bench.accepted.history import SCHEMA_ID as HISTORY_ID
+from swiftkv_bench.accepted.history import History
+from swiftkv_bench.judge.comparison import SCHEMA_ID, RunComparison
 from swiftkv_bench.schema.base import Record
 from tests.render.comparison.hostile import hostile
 from tests.render.golden import check
 
 FOLDER = Path(__file__).parents[3] / "docs" / "schema"
 SCHEMAS: dict[str, tuple[str, type[Record]]] = {
-    "comparison-1.schema.json": (SCHEMA_ID, RunComparison),
+    "comparison-2.schema.json": (SCHEMA_ID, RunComparison),
     "history-1.schema.json": (HISTORY_ID, History),
 }
 
@@ -35,16 +35,16 @@ def test_the_schema_in_docs_is_that_of_the_types(name: str) -> None:
 
 
 def test_what_is_written_holds_to_the_schema(comparison: RunComparison) -> None:
-    validator = jsonschema.Draft202012Validator(json.loads((FOLDER / "comparison-1.schema.json").read_text()))
+    validator = jsonschema.Draft202012Validator(json.loads((FOLDER / "comparison-2.schema.json").read_text()))
     for found in (comparison, hostile(comparison)):
         assert list(validator.iter_errors(json.loads(found.model_dump_json()))) == []
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("verdicts", {"overall": "MAYBE"}), ("schema_id", "swiftkv-bench/comparison/2"), ("lines", [{}])]
+    ("key", "value"), [("verdicts", {"overall": "MAYBE"}), ("schema_id", "swiftkv-bench/comparison/1"), ("lines", [{}])]
 )
 def test_the_schema_refuses_what_is_no_comparison(comparison: RunComparison, key: str, value: object) -> None:
-    validator = jsonschema.Draft202012Validator(json.loads((FOLDER / "comparison-1.schema.json").read_text()))
+    validator = jsonschema.Draft202012Validator(json.loads((FOLDER / "comparison-2.schema.json").read_text()))
     document = json.loads(comparison.model_dump_json()) | {key: value}
     assert list(validator.iter_errors(document)) != []
 

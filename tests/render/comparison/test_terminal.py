@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from swiftkv_bench.regression.comparison import RunComparison, Verdicts
+from swiftkv_bench.judge.comparison import RunComparison
+from swiftkv_bench.judge.judgement import Verdicts
+from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.render.comparison.summary import headline, statements
 from swiftkv_bench.render.comparison.terminal import terminal
-from swiftkv_bench.stats.verdicts import Verdict
 from tests.render.golden import check
 
 
