@@ -85,6 +85,8 @@ def start_findings(
             found.append(Finding(status, check.arm, check.unknown or summary(config.spec)))
         if check.untested is not None:
             found.append(Finding("warning", "vLLM", check.untested, "trust it after `doctor` without --dry-run"))
+    if hardware is None and not starting:
+        found.append(Finding("ok", "machine", "no GPU is here, so whether cards and memory suffice was left out"))
     try:
         plan = points.perf_plan(points.LoadRequest(), profile, configs, seed=0, together=together)
     except InputError as e:

@@ -24,6 +24,17 @@ from swiftkv_bench.units import counted, size
 __all__ = ["ArmCheck", "check_start", "start_checks", "summary"]
 
 
+_OWN = {
+    "host": "leave it out",
+    "max-model-len": "give it by --max-model-len",
+    "model": "give it by --baseline-model or --swiftkv-model",
+    "port": "give it by --baseline-port or --swiftkv-port",
+    "served-model-name": "leave it out",
+    "tokenizer": "give it by --tokenizer",
+}
+"""Options of an engine that the harness gives and needs to know, each with the way to say it."""
+
+
 @dataclass(frozen=True)
 class ArmCheck:
     """What is known of one arm before it starts.
@@ -111,7 +122,12 @@ def _untested(spec: EngineSpec, runner: Runner) -> str | None:
 
 def _purpose(spec: EngineSpec, facts: Facts, known: bool) -> list[str]:
     """What a benchmark needs of an engine that another use may not."""
-    found = []
+    options = options_of(spec)
+    found = [
+        f"--{name} is {options[name]!r} among the engine's options, where the harness does not see it; {way}"
+        for name, way in _OWN.items()
+        if name in options
+    ]
     if facts.runner_type == "pooling":
         found.append("--runner is 'pooling', which writes no text; drop it, or give 'generate'")
     if known and spec.arm in MODES and not facts.swiftkv:

@@ -2,7 +2,9 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from swiftkv_bench.cli import app
+from swiftkv_bench.embedded.architecture import EMBEDDED_SHAPE
 from swiftkv_bench.embedded.checkpoint import ensure_pair
 from swiftkv_bench.embedded.items import items
 from swiftkv_bench.embedded.llama_folder import LlamaFolder
@@ -63,6 +66,20 @@ def test_nearly_greedy_sampling_takes_the_forward_pass_own_choices_and_turns(tmp
     ids = Sampler(model, 2, 24)(plan, turns, torch.Generator().manual_seed(0))
     assert ids[0, 3:5].tolist() == [end, 21]
     assert (ids >= 0).all()
+
+
+@pytest.mark.parametrize("traits", [{"qkv_bias": True}, {"head_norms": True}], ids=["qwen2", "qwen3"])
+def test_sampling_knows_biases_and_head_norms(traits: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = Llama(replace(EMBEDDED_SHAPE, num_hidden_layers=2, **traits))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=0.3)
+    forced = torch.full((2, 16), -1, dtype=torch.int64)
+    forced[:, 0] = torch.tensor([5, 7])
+    plan = Plan(forced, torch.tensor([True, False]), torch.full((2,), 1e-5))
+    ids = Sampler(model, 2, 16)(plan, None, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (model(ids)[:, :-1].argmax(-1) == ids[:, 1:]).all()
 
 
 def test_rows_command_leaves_out_documents_with_an_excluded_passage(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from swiftkv_bench import provenance
 from swiftkv_bench.cli import app
 from swiftkv_bench.engines.memory import Hardware
 from swiftkv_bench.engines.profiles import FOLDER, available_profiles, load_profile
@@ -48,8 +49,15 @@ def _refusals(configs: Sequence[EngineConfig], hardware: Hardware | None = None,
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache_and_no_gpu(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SWIFTKV_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    known = (provenance.accelerators, provenance.machine)
+    for asked in known:
+        asked.cache_clear()
+    yield
+    for asked in known:
+        asked.cache_clear()
 
 
 @pytest.mark.parametrize("name", available_profiles())
@@ -57,7 +65,7 @@ def test_no_shipped_profile_is_refused(name: str) -> None:
     done = CliRunner().invoke(app, ["doctor", "--profile", name, "--dry-run", "--json"])
     assert done.exception is None, done.output
     findings = json.loads(done.stdout)
-    assert [f["what"] for f in findings] == ["profile", "baseline", "swiftkv", "load"]
+    assert [f["what"] for f in findings] == ["profile", "baseline", "swiftkv", "machine", "load"]
     statuses = {f["status"] for f in findings}
     assert statuses <= {"ok", "warning"}
     # Only of models that the hub has and this machine has not is anything left open.
@@ -79,6 +87,7 @@ BOTH_ARMS = [
     ({"tensor_parallel_size": "3"}, "--tensor-parallel-size is 3, which does not divide 64 attention heads; give 1, 2"),
     ({"tensor_parallel_size": "two"}, "--tensor-parallel-size is 'two'; give a whole number from 1 on"),
     ({"quantization": "fp8_per_tensor"}, "--quantization is 'fp8_per_tensor' and config.json has quant_method 'fp8'"),
+    ({"max_model_len": "999"}, "--max-model-len is '999' among the engine's options, where the harness does not see"),
     ({"runner": "pooling"}, "--runner is 'pooling', which writes no text"),
     ({"speculative_config": "ngram"}, "--speculative-config is 'ngram' and no JSON object"),
 ]  # fmt: skip
