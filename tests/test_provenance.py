@@ -106,3 +106,10 @@ def test_cards_and_driver_are_part(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = builds([_spec(kind="fake")])
     assert (found["GPUs"], found["driver"]) == ("NVIDIA H100", "580.1")
     assert found.keys() == {"GPUs", "driver", "processor"}
+
+
+def test_the_release_of_an_engine_is_its_version_alone(tmp_path: Path) -> None:
+    # In between: the local part that builds for one device have, and what tells builds of one version apart.
+    said = '{"vllm": "0.33.1+cu130, files 0123456789ab"}'
+    assert provenance.engine_release(_program(tmp_path / "python", f"echo '{said}'")) == "0.33.1"
+    assert provenance.engine_release(_program(tmp_path / "bare", "echo '{}'")) is None

@@ -141,7 +141,7 @@ def test_what_swiftkv_cannot_do_is_refused_of_its_arm_alone(args: dict[str, Any]
         ({"num_key_value_layers": 0}, "num_key_value_layers is 0, must be within 1 .. 80"),
         ({"key_value_group_size": 7}, "key_value_group_size is 7, must divide the 40 layers after layer 40"),
         ({"sliding_window": 4096}, "config.json: sliding_window is 4096, but later layers attend to the whole context"),
-        ({"model_type": "mistral_swiftkv"}, "config.json: sliding_window is 4096, but"),
+        ({"model_type": "mistral_swiftkv"}, "config.json: sliding_window is 4096 (4096 also stands"),
         ({"layer_types": ["sliding_attention"] * 80}, "layer_types holds sliding_attention, but later layers"),
         ({"dual_chunk_attention_config": {"chunk_size": 1}}, "dual_chunk_attention_config is set"),
         ({"is_causal": False}, "is_causal is false"),
