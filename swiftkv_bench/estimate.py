@@ -1,12 +1,12 @@
 """How long a plan will take, before it runs: a rough figure with its assumptions named."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from swiftkv_bench.schema.accuracy import AccuracyPlan
-from swiftkv_bench.schema.engine import Profile
+from swiftkv_bench.schema.engine import Arm, Profile
 from swiftkv_bench.schema.manifest import Accelerator, RunPlan
 from swiftkv_bench.schema.perf import PerfPlan, Point
 
@@ -51,12 +51,16 @@ class Estimate:
         return self.starts_s + self.accuracy_s + self.perf_s
 
 
-def estimate(plan: RunPlan, *, arms: int, together: bool, speed: Speed) -> Estimate:
-    """Expected time of a plan at an assumed engine speed."""
-    changes = 1 if together else arms
+def estimate(plan: RunPlan, *, started: Collection[Arm], together: bool, speed: Speed) -> Estimate:
+    """Expected time of a plan at an assumed engine speed.
+
+    Args:
+        started: arms whose engine is started; the others' are there.
+    """
+    changes = min(1, len(started)) if together else len(started)
     if plan.perf is not None and not together:
         order = [t.arm for t in plan.perf.trials]
-        changes += sum(a != b for a, b in pairwise(order))
+        changes += sum(a != b and b in started for a, b in pairwise(order))
     perf = 0.0 if plan.perf is None else _perf_s(plan.perf, speed)
     accuracy = _accuracy_s(plan.accuracy, speed) if plan.accuracy is not None else 0.0
     return Estimate(changes * speed.start_s, accuracy, perf, speed)
@@ -82,9 +86,11 @@ def trial_s(point: Point, speed: Speed) -> float:
     decode = point.output_len.mean / speed.output_tokens_per_s
     rate = point.arrivals.rate
     requests = point.requests or math.ceil((point.duration_s or 0.0) * (rate or 1.0))
-    window = point.duration_s or (requests / rate if rate else 0.0)
-    work = requests * (one + decode)
-    return max(window, work) + (1 + point.warmup_requests) * (one + decode)
+    window = point.duration_s or point.arrivals.span_s or (requests / rate if rate else 0.0)
+    turns, thinking = (1, 0.0) if point.turns is None else (point.turns.count, point.turns.think_s)
+    work = requests * turns * (one + decode)
+    last = (1 + point.warmup_requests) * (one + decode) + (turns - 1) * (one + decode + thinking)
+    return point.arrivals.ramp_up_s + max(window, work) + last
 
 
 def _accuracy_s(plan: AccuracyPlan, speed: Speed) -> float:

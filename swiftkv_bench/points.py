@@ -19,7 +19,7 @@ from swiftkv_bench.engines.resolve import EngineConfig
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.feasibility import check_point
 from swiftkv_bench.load.texts import Texts, load_texts, read_prompt_file
-from swiftkv_bench.load.traces import read_trace
+from swiftkv_bench.load.traces import Trace, read_trace
 from swiftkv_bench.schema.engine import PerfDefaults, Profile
 from swiftkv_bench.schema.perf import PROCESSES, Arrivals, AutoRates, Length, PerfPlan, PerfSuite
 from swiftkv_bench.schema.traffic import RequestForm, Turns
@@ -267,7 +267,7 @@ def _arrivals(load: LoadRequest, usual: tuple[Arrivals, ...]) -> tuple[Arrivals,
     """
     shape = [name for name in ("arrivals", "burstiness", "ramp_up") if load.given(name)]
     if load.trace is not None:
-        found = [Arrivals(process="trace", trace=str(load.trace), speedup=load.speedup or 1.0)]
+        found = [_replay(load.trace, load)]
     elif load.rate:
         found = [_shaped(plan.arrivals_at(notation.parse_rate(text, "--rate")), load) for text in load.rate]
     elif load.concurrency and not shape:
@@ -281,6 +281,20 @@ def _arrivals(load: LoadRequest, usual: tuple[Arrivals, ...]) -> tuple[Arrivals,
     if not all(PROCESSES[a.process].paced for a in found):
         raise InputError("--rate inf with --concurrency is a closed loop; leave out --rate inf")
     return tuple(a.model_copy(update={"concurrency": n}) for a in found for n in load.concurrency)
+
+
+def _replay(path: Path, load: LoadRequest) -> Arrivals:
+    wanted, speedup = _wanted(path, load), load.speedup or 1.0
+    if not len(wanted):
+        raise InputError("the first request of the file comes after --duration; give more seconds")
+    left_out = f", {wanted.left_out} unanswered left out" if wanted.left_out else ""
+    return Arrivals(
+        process="trace",
+        trace=str(path),
+        trace_format=f"{wanted.format}, {wanted.unit}{left_out}",
+        speedup=speedup,
+        span_s=float(wanted.at_s[-1]) / speedup,
+    )
 
 
 def _shaped(arrivals: Arrivals, load: LoadRequest) -> Arrivals:
@@ -336,20 +350,23 @@ def _body(text: str) -> str:
 
 def _of_trace(path: Path, load: LoadRequest, rest: dict[str, Any]) -> dict[str, Any]:
     """Lengths, size and hits as the file has them: one point, of every request unless fewer were asked for."""
-    trace = read_trace(path)
-    wanted = trace
-    if load.duration is not None:
-        wanted = trace.first(int((trace.at_s / (load.speedup or 1.0) < load.duration).sum()))
-    elif load.requests is not None:
-        wanted = trace.first(load.requests)
+    wanted = _wanted(path, load)
     hits = wanted.expected_hits
     return {
         "input_len": (_measured(wanted.input_tokens),),
         "output_len": _measured(wanted.output_tokens),
-        "requests": None if load.duration is not None else load.requests or len(trace),
+        "requests": None if load.duration is not None else load.requests or len(wanted),
         "total_prompt_tokens": None,
         "rest": rest | {"file_hash": _digest(path)} | ({} if hits is None else {"expected_hits": hits}),
     }
+
+
+def _wanted(path: Path, load: LoadRequest) -> Trace:
+    """The requests of a trace that are measured."""
+    trace = read_trace(path)
+    if load.duration is not None:
+        return trace.first(int((trace.at_s / (load.speedup or 1.0) < load.duration).sum()))
+    return trace if load.requests is None else trace.first(load.requests)
 
 
 def _of_prompts(path: Path, load: LoadRequest, rest: dict[str, Any], engines: Sequence[EngineConfig]) -> dict[str, Any]:

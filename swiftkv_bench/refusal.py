@@ -1,6 +1,7 @@
 """What a server says of a failure: its own words, as one line that may be printed."""
 
 import json
+from collections.abc import Iterable
 
 _CHARACTERS = 300
 
@@ -15,6 +16,13 @@ def said_of(body: bytes) -> str:
     error = value.get("error") or value.get("detail") or value if isinstance(value, dict) else value
     message = error.get("message", text) if isinstance(error, dict) else str(error)
     return _plain(str(message))
+
+
+def likely_cause(errors: Iterable[str]) -> str | None:
+    """What the user most likely has to mend where servers refuse with these sentences; None where nobody knows."""
+    if any("vocab" in text.lower() for text in errors):
+        return "The tokenizer is probably not that of the served model: name the model's own with --tokenizer."
+    return None
 
 
 def _plain(text: str) -> str:

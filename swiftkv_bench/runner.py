@@ -23,6 +23,7 @@ from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.judge.stopping import decider
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
+from swiftkv_bench.refusal import likely_cause
 from swiftkv_bench.request import RunRequest
 from swiftkv_bench.resume import changed_builds
 from swiftkv_bench.schema.base import content_hash
@@ -178,8 +179,10 @@ class _Execution:
             try:
                 probes = probe_engine(config.spec, info, config.access)
             except EngineError as e:
-                why = fleet.why_ended(arm)
-                raise e if why is None else EngineError(f"{why}; it was answering probes") from e
+                if (why := fleet.why_ended(arm)) is not None:
+                    raise EngineError(f"{why}; it was answering probes") from e
+                cause = likely_cause([str(e)])
+                raise e if cause is None else EngineError(f"{e}. {cause}") from e
             self.observer.finish("probes")
             if (how := another_model(config.spec, self.run.manifest.probes, probes)) is not None:
                 raise InputError(

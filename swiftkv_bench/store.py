@@ -363,5 +363,5 @@ _COLUMNS = (
     "scheduled_s", "sent_s", "end_s", "status", "http_status", "prompt_tokens_asked", "output_tokens_asked",
     "prompt_tokens", "output_tokens", "cached_tokens", "chunk_start", "chunk_tokens",
 )  # fmt: skip
-_LATER = ("turn",)
+_LATER = ("turn", "reasoning_chunks")
 """Columns that records of older versions do not have."""

@@ -3,14 +3,16 @@
 import os
 from dataclasses import dataclass
 
+from swiftkv_bench.checks import sentence
 from swiftkv_bench.engines.models import tokenizer_file, vocabulary
 from swiftkv_bench.engines.resolve import EngineConfig
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.load import self_test as client_test
 from swiftkv_bench.load.driver import Options, TrialInterruptedError, TrialRun, run_trial
-from swiftkv_bench.load.self_test import self_test, sentence
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.load.texts import load_texts
 from swiftkv_bench.observer import Observer
+from swiftkv_bench.refusal import likely_cause
 from swiftkv_bench.schema.engine import EngineInfo
 from swiftkv_bench.schema.perf import STATUS, PerfPlan, RequestTable, SelfTest, Trial, TrialRecord, TrialStatus
 from swiftkv_bench.telemetry.cards import engine_cards
@@ -84,7 +86,9 @@ def measure(trial: Trial, engine: Serving, gpus: Gpus | None, observer: Observer
     if (done.table.status == STATUS.index("ok")).any():
         return _recorded(trial, done, watch, "complete", None)
     first = next(iter(done.table.errors.values()), "none")
-    return _recorded(trial, done, watch, "failed", f"no request succeeded; the first error: {first}")
+    cause = likely_cause(done.table.errors.values())
+    reason = f"no request succeeded; the first error: {first}"
+    return _recorded(trial, done, watch, "failed", reason if cause is None else f"{sentence(reason)} {cause}")
 
 
 def _recorded(trial: Trial, done: TrialRun, watch: Watch, status: TrialStatus, reason: str | None) -> Recorded:
@@ -114,10 +118,10 @@ def tested_client(plan: PerfPlan, observer: Observer, *, workers: int) -> SelfTe
     densest = max(paced, key=lambda p: (p.arrivals.rate or 0.0) * p.output_len.mean)
     observer.progress("self-test", "measuring the client on the fake engine")
     try:
-        found = self_test(densest.arrivals.rate or 0.0, round(densest.output_len.mean), workers=workers)
+        found = client_test.self_test(densest.arrivals.rate or 0.0, round(densest.output_len.mean), workers=workers)
     except EngineError as e:
         reason = str(e).splitlines()[0]
         observer.finish("self-test", f"no self-test of the client: {reason}; the run goes on without it")
         return reason
-    observer.finish("self-test", sentence(found))
+    observer.finish("self-test", client_test.sentence(found))
     return found

@@ -35,11 +35,13 @@ class Bounds:
     def at(self, point: Point, baseline: PointArm | None, running: float | None) -> Bound | None:
         """At the mean lengths of a point; a shared prefix counts as computed. None without both models' dimensions.
 
+        None for conversations as well, whose prompts grow.
+
         Args:
             baseline: what was measured of the baseline there.
             running: most requests the baseline had in its batch; None where the server does not tell.
         """
-        if self.baseline is None or self.swiftkv is None:
+        if self.baseline is None or self.swiftkv is None or point.turns is not None:
             return None
         base, swift = self.baseline.architecture, self.swiftkv.architecture
         if base is None or swift is None:

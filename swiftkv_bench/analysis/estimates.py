@@ -7,6 +7,7 @@ import numpy as np
 
 from swiftkv_bench.analysis.machine import machine_use
 from swiftkv_bench.analysis.values import Breakdown, Estimate, PointArm
+from swiftkv_bench.evidence.traffic import over_trials
 from swiftkv_bench.evidence.trials import SAMPLE, Sample, TrialDetail, TrialFigures
 from swiftkv_bench.metrics import METRICS, GapHistogram, Metric, Objective, distribution
 from swiftkv_bench.schema.engine import Arm
@@ -80,6 +81,7 @@ def point_arm(arm: Arm, cell: Cell, objective: Objective | None) -> PointArm:
         breakdown=_breakdown(used, estimates),
         sample=_thinned(used),
         machine=machine_use([t.telemetry for t in used], [t.server for t in used]),
+        traffic=over_trials([t.traffic for t in used]),
     )
 
 

@@ -9,6 +9,7 @@ from swiftkv_bench.analysis.estimates import Cell, point_arm
 from swiftkv_bench.analysis.limits import rate_limits
 from swiftkv_bench.analysis.values import Gain, Overall, PerfAnalysis, PointArm, PointResult
 from swiftkv_bench.checks import Finding, check_samples, check_self_test, check_spread, sentence
+from swiftkv_bench.checks.traffic import left_to_the_server
 from swiftkv_bench.evidence.run import Evidence
 from swiftkv_bench.judge.judgement import Judgement
 from swiftkv_bench.judge.points import PointPair, over_points, point_pair
@@ -135,6 +136,7 @@ def _share_repeats(pair: PointPair) -> bool:
 
 def _point_findings(point: Point, arms: Mapping[Arm, PointArm], unequal: str | None) -> list[Finding]:
     found: list[Finding | None] = [check_samples(min(a.ok for a in arms.values()), point.point_id)]
+    found += left_to_the_server(point)
     if unequal is not None:
         step = "Make both engines answer alike: the same max_tokens, ignore_eos and prompts."
         found.append(

@@ -12,11 +12,12 @@ from swiftkv_bench.checks.answers import (
     check_reached,
     check_unparsed,
 )
+from swiftkv_bench.checks.attached import check_certificate
 from swiftkv_bench.checks.finding import Finding, Severity, merge, sentence
 from swiftkv_bench.checks.load import TrialCheck, check_samples, check_self_test, check_spread, check_trial
 
 __all__ = [
-    "Finding", "Severity", "TrialCheck", "check_answers", "check_chance", "check_margin", "check_missing",
-    "check_reached", "check_samples", "check_self_test", "check_spread", "check_trial", "check_unparsed", "merge",
-    "sentence",
+    "Finding", "Severity", "TrialCheck", "check_answers", "check_certificate", "check_chance", "check_margin",
+    "check_missing", "check_reached", "check_samples", "check_self_test", "check_spread", "check_trial",
+    "check_unparsed", "merge", "sentence",
 ]  # fmt: skip

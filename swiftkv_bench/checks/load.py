@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from swiftkv_bench.advice import of_trial
+from swiftkv_bench.checks import traffic
 from swiftkv_bench.checks.finding import Finding, sentence
 from swiftkv_bench.checks.tokens import check_tokens
 from swiftkv_bench.metrics import ServerMetrics, TrialMetrics, in_flight, requests_needed
+from swiftkv_bench.refusal import likely_cause
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import PROCESSES, UNPACED, ClientTelemetry, RequestTable, SelfTest, TrialRecord
 from swiftkv_bench.stats.series import gamma_gaps_fit, growth
@@ -23,7 +26,6 @@ SLOW_START = 0.05
 """Share of a batch's time that sending it may take."""
 KS_P = 0.001
 UNSENT_SHARE = 0.05
-PREFIX_SLACK = 0.01
 FAILED_INVALID = 0.05
 STARVED_SHARE = 0.05
 SATURATION_BLOCKS, SATURATION_P, SATURATION_GROWTH = 12, 0.01, 1.5
@@ -53,11 +55,14 @@ def check_trial(record: TrialRecord, table: RequestTable, m: TrialMetrics, serve
     saturation = _saturation(record, table)
     found = [
         _incomplete(record),
-        _failed(m),
+        _failed(m, table),
         *_client(record, table, m),
-        _prefix_cache(record, table, server),
+        traffic.prefix_cache(record, table, server),
+        traffic.capped(record, table),
+        traffic.prompt_lengths(record.trial.point, table),
+        traffic.tpot_missing(m),
         saturation,
-        *check_tokens(table, m),
+        *check_tokens(table, m, whole=record.trial.point.form.ignore_eos),
         _server(m, server, record.client),
         _preempted(server),
     ]
@@ -73,7 +78,7 @@ def _incomplete(record: TrialRecord) -> Finding | None:
     return Finding("trial-incomplete", "invalid", sentence(f"The trial {record.status}: {reason}"), of_trial(record))
 
 
-def _failed(m: TrialMetrics) -> Finding | None:
+def _failed(m: TrialMetrics, table: RequestTable) -> Finding | None:
     if not m.failures:
         return None
     total = sum(m.failures.values())
@@ -83,7 +88,8 @@ def _failed(m: TrialMetrics) -> Finding | None:
         "failed-requests",
         "invalid" if bad else "warning",
         f"{total:,} of {m.requests:,} requests failed ({kinds}); they have no latency and no tokens here.",
-        "Read the errors in requests.csv and the engine log; lower the rate or mend the engine.",
+        likely_cause(table.errors.values())
+        or "Read the errors in requests.csv and the engine log; lower the rate or mend the engine.",
     )
 
 
@@ -91,7 +97,8 @@ def _client(record: TrialRecord, table: RequestTable, m: TrialMetrics) -> list[F
     found: list[Finding | None] = []
     process = record.trial.point.arrivals.process
     if process not in UNPACED:
-        found += [_late(m), _unsent(record, table), _arrivals(record, table)]
+        free = traffic.free_at_due(record, table)
+        found += [_late(m, free), _unsent(record, table, free), _arrivals(record, table)]
     elif process == "all-at-once":
         found.append(_slow_start(table, m))
     client = record.client
@@ -110,8 +117,8 @@ def _client(record: TrialRecord, table: RequestTable, m: TrialMetrics) -> list[F
     return [f for f in found if f is not None]
 
 
-def _late(m: TrialMetrics) -> Finding | None:
-    late = m.per_request.lateness_s[~np.isnan(m.per_request.lateness_s)]
+def _late(m: TrialMetrics, free: npt.NDArray[np.bool_]) -> Finding | None:
+    late = m.per_request.lateness_s[free & ~np.isnan(m.per_request.lateness_s)]
     ttft = m.per_request.ttft_s[~np.isnan(m.per_request.ttft_s)]
     if len(late) == 0:
         return None
@@ -142,8 +149,8 @@ def _slow_start(table: RequestTable, m: TrialMetrics) -> Finding | None:
     )
 
 
-def _unsent(record: TrialRecord, table: RequestTable) -> Finding | None:
-    due = table.scheduled_s <= record.window_s
+def _unsent(record: TrialRecord, table: RequestTable, free: npt.NDArray[np.bool_]) -> Finding | None:
+    due = free & (table.scheduled_s <= record.window_s)
     sent = int((table.sent_s[due] <= record.window_s).sum())
     if due.sum() < 20 or sent >= (1 - UNSENT_SHARE) * due.sum():
         return None
@@ -159,7 +166,7 @@ def _arrivals(record: TrialRecord, table: RequestTable) -> Finding | None:
     arrivals = record.trial.point.arrivals
     if not PROCESSES[arrivals.process].random or arrivals.rate is None or arrivals.cap is not None:
         return None
-    sent = table.sent_s[~np.isnan(table.sent_s)]
+    sent = table.sent_s[traffic.opening(table) & ~np.isnan(table.sent_s)]
     shape = arrivals.burstiness if arrivals.process == "gamma" else 1.0
     fit = gamma_gaps_fit(sent, arrivals.rate, shape) if len(sent) >= 20 else None
     if fit is None or fit.p > KS_P:
@@ -173,25 +180,6 @@ def _arrivals(record: TrialRecord, table: RequestTable) -> Finding | None:
     )
 
 
-def _prefix_cache(record: TrialRecord, table: RequestTable, server: ServerMetrics) -> Finding | None:
-    known = table.cached_tokens >= 0
-    prompt = np.where(table.prompt_tokens >= 0, table.prompt_tokens, table.prompt_tokens_asked)
-    total = int(prompt[known].sum())
-    share = int(table.cached_tokens[known].sum()) / total if total else server.prefix_hit_share
-    point = record.trial.point
-    if share is None or share <= point.shared_prefix + PREFIX_SLACK:
-        return None
-    return Finding(
-        "prefix-cache",
-        "invalid",
-        f"{percent(share)} of the prompt tokens came from the server's prefix cache; "
-        f"{percent(point.shared_prefix)} was meant. TTFT is too good.",
-        "Restart the engine or switch prefix caching off; another run may have used the same seed."
-        if point.prompts is None
-        else "Switch prefix caching off: the prompts of a file come again in every trial.",
-    )
-
-
 def _saturation(record: TrialRecord, table: RequestTable) -> Finding | None:
     arrivals = record.trial.point.arrivals
     if arrivals.process in UNPACED or len(table) < 2 * SATURATION_BLOCKS or record.window_s <= 0:
@@ -200,7 +188,8 @@ def _saturation(record: TrialRecord, table: RequestTable) -> Finding | None:
     ended = ended[~np.isnan(ended)]
     start = min(float(np.median(ended)), record.window_s / 2) if len(ended) else 0.0
     edges = np.linspace(start, record.window_s, SATURATION_BLOCKS * 8 + 1)[1:]
-    blocks = in_flight(table, edges).reshape(SATURATION_BLOCKS, 8).mean(axis=1)
+    # Later turns come on top until the first conversations end.
+    blocks = in_flight(table, edges, traffic.opening(table)).reshape(SATURATION_BLOCKS, 8).mean(axis=1)
     trend = growth(blocks)
     grew = trend is not None and trend.p < SATURATION_P and (trend.growth is None or trend.growth > SATURATION_GROWTH)
     if not grew:

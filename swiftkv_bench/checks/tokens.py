@@ -11,13 +11,17 @@ from swiftkv_bench.schema.perf import STATUS, RequestTable
 from swiftkv_bench.units import duration
 
 
-def check_tokens(table: RequestTable, m: TrialMetrics) -> list[Finding]:
-    """Everything that tokens and chunks of finished requests say against the figures."""
+def check_tokens(table: RequestTable, m: TrialMetrics, *, whole: bool) -> list[Finding]:
+    """Everything that tokens and chunks of finished requests say against the figures.
+
+    Args:
+        whole: the server was asked for the whole output length, end-of-text ignored.
+    """
     ok = table.status == STATUS.index("ok")
-    return [*_lengths(table, ok), *_counts(table, m, ok), *_stream(m)]
+    return [*_lengths(table, ok, whole=whole), *_counts(table, m, ok), *_stream(m)]
 
 
-def _lengths(table: RequestTable, ok: Bool) -> Iterator[Finding]:
+def _lengths(table: RequestTable, ok: Bool, *, whole: bool) -> Iterator[Finding]:
     told, n = ok & (table.output_tokens >= 0), f"{int(ok.sum()):,}"
     empty = int((told & (table.output_tokens == 0)).sum()) + int((ok & (np.diff(table.chunk_start) == 0)).sum())
     if empty:
@@ -25,7 +29,7 @@ def _lengths(table: RequestTable, ok: Bool) -> Iterator[Finding]:
         step = "Look at the engine log and at --output-len; the model may be broken."
         yield Finding("zero-tokens", "invalid", text, step)
     short = int((told & (table.output_tokens < table.output_tokens_asked) & (table.output_tokens > 0)).sum())
-    if short:
+    if short and whole:
         text = f"{short:,} of {n} answers ended before the output length asked for."
         step = "The server ignores ignore_eos; compare with equal output lengths only."
         yield Finding("short-answers", "warning", text, step)
@@ -34,12 +38,6 @@ def _lengths(table: RequestTable, ok: Bool) -> Iterator[Finding]:
         text = f"{long:,} of {n} answers have more tokens, as the server counts, than were asked for."
         step = "The server ignores max_tokens, or counts wrongly; look at an answer."
         yield Finding("long-answers", "warning", text, step)
-    # A text that nobody counted has no length to compare with.
-    counted = ok & (table.prompt_tokens >= 0) & (table.prompt_tokens_asked >= 0)
-    other = int((counted & (table.prompt_tokens != table.prompt_tokens_asked)).sum())
-    if other:
-        text = f"For {other:,} requests the server counts another prompt length than was sent."
-        yield Finding("prompt-length", "warning", text, "The server adds or cuts tokens; give the right --tokenizer.")
 
 
 def _counts(table: RequestTable, m: TrialMetrics, ok: Bool) -> Iterator[Finding]:

@@ -89,9 +89,10 @@ def build_request(
         InputError: a flag cannot be used.
     """
     profile, sentence = request.choose_profile(engines.profile)
-    observer.note(sentence)
     arms = accuracy.arms if accuracy is not None else "both"
     configs = request.engines_for(profile, arms, engines.options(), cache_dir(), repeat_baseline=repeat_baseline)
+    if any(config.spec.kind != "url" for config in configs):
+        observer.note(sentence)
     together = profile.together if engines.together is None else engines.together
     # A plan is looked at where it will not run: the machine counts when engines are about to start.
     check_start(configs, together=together, hardware=None if run.dry_run else hardware_here())
@@ -126,7 +127,7 @@ def new_manifest(wanted: RunRequest) -> Manifest:
     parts = "-".join(name for name in ("accuracy", "perf") if getattr(wanted.plan, name) is not None)
     specs = tuple(config.spec for config in wanted.engines)
     return Manifest(
-        run_id=run_id(now, wanted.profile.name, parts),
+        run_id=run_id(now, wanted.profile.name if any(s.kind != "url" for s in specs) else "attached", parts),
         status="running",
         created_utc=now.isoformat(timespec="seconds"),
         argv=redaction.redact_command(["swiftkv-bench", *sys.argv[1:]]),

@@ -59,6 +59,12 @@ class EngineFlags:
         str | None,
         _engine(text="Proxy of attached servers, http://host:port. Default: HTTP_PROXY, HTTPS_PROXY, NO_PROXY."),
     ] = None
+    tls_ca: Annotated[
+        Path | None, _engine(text="Certificate authorities (PEM) of attached https servers. Default: the system's.")
+    ] = None
+    insecure: Annotated[
+        bool, _engine("--insecure", text="Accept any certificate of attached servers; the report says so.")
+    ] = False
     python: Annotated[str | None, _engine(text="Interpreter that starts both engines.")] = None
     baseline_python: Annotated[str | None, _engine(text="Interpreter for the baseline alone.")] = None
     swiftkv_python: Annotated[str | None, _engine("--swiftkv-python", text="Interpreter for SwiftKV alone.")] = None
@@ -95,6 +101,8 @@ class EngineFlags:
             start_timeout_s=self.start_timeout,
             api_key=os.environ.get("OPENAI_API_KEY"),
             proxy=self.proxy,
+            tls_ca=self.tls_ca,
+            insecure=self.insecure,
         )
 
     def _side(self, name: str) -> "SideOptions":

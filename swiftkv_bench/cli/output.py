@@ -16,6 +16,7 @@ from swiftkv_bench.estimate import Estimate, Speed, estimate, speed_of
 from swiftkv_bench.metrics import Objective
 from swiftkv_bench.observer import Observer, Silent
 from swiftkv_bench.provenance import accelerators
+from swiftkv_bench.render import wording
 from swiftkv_bench.render.report import write_report
 from swiftkv_bench.render.tables import print_whole, terminal
 from swiftkv_bench.request import RunRequest
@@ -57,7 +58,8 @@ def show(
 def show_plan(wanted: RunRequest, *, as_json: bool) -> None:
     """Prints what would run, in order, with a time estimate."""
     speed = speed_of(wanted.profile, accelerators())
-    expected = estimate(wanted.plan, arms=len(wanted.engines), together=wanted.together, speed=speed)
+    started = [config.spec.arm for config in wanted.engines if config.spec.kind != "url"]
+    expected = estimate(wanted.plan, started=started, together=wanted.together, speed=speed)
     if as_json:
         content = {
             "profile": wanted.profile.name,
@@ -70,7 +72,8 @@ def show_plan(wanted: RunRequest, *, as_json: bool) -> None:
         return
     console = Console(width=None if sys.stdout.isatty() else 140)
     for config in wanted.engines:
-        console.print(f"{config.spec.arm}: {config.spec.model}", highlight=False, markup=False)
+        at = "" if config.spec.url is None else f" at {config.spec.url}"
+        console.print(f"{config.spec.arm}: {config.spec.model}{at}", highlight=False, markup=False)
     if wanted.plan.accuracy is not None:
         print_whole(_accuracy_table(wanted), console)
     plan = wanted.plan.perf
@@ -78,6 +81,9 @@ def show_plan(wanted: RunRequest, *, as_json: bool) -> None:
         console.print(_auto_text(plan.auto), highlight=False, markup=False)
     elif plan is not None:
         print_whole(_perf_table(wanted, plan, speed), console)
+        for text in dict.fromkeys(wording.traffic(trial.point) for trial in plan.trials):
+            if text is not None:
+                console.print(f"requests: {text}", highlight=False, markup=False)
     console.print(_estimate_text(expected, wanted), highlight=False, markup=False)
 
 
@@ -127,7 +133,8 @@ def _auto_text(auto: AutoRates) -> str:
 
 def _estimate_text(expected: Estimate, wanted: RunRequest) -> str:
     speed = expected.speed
-    parts = [f"engine starts {units.duration(expected.starts_s)}"]
+    starts = any(config.spec.kind != "url" for config in wanted.engines)
+    parts = [f"engine starts {units.duration(expected.starts_s)}"] * starts
     if wanted.plan.accuracy is not None:
         parts.append(f"accuracy {units.duration(expected.accuracy_s)}")
     if wanted.plan.perf is not None:
@@ -135,5 +142,6 @@ def _estimate_text(expected: Estimate, wanted: RunRequest) -> str:
     tokens = (
         f"{units.count(speed.prompt_tokens_per_s)} prompt and {units.count(speed.output_tokens_per_s)} output tokens/s"
     )
-    assumed = f"{units.duration(speed.start_s)} a start, {tokens}, {units.duration(speed.item_s)} an item"
+    assumed = f"{tokens}, {units.duration(speed.item_s)} an item"
+    assumed = f"{units.duration(speed.start_s)} a start, {assumed}" if starts else assumed
     return f"estimate: {units.duration(expected.total_s)} ({', '.join(parts)}), assuming {assumed}; nothing was started"

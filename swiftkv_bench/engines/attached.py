@@ -13,6 +13,24 @@ from swiftkv_bench.schema.engine import BASELINES, UNNAMED, EngineInfo, EngineSp
 TIMEOUT_S = 10.0
 
 
+def names_served(url: str, access: Access, named: str | None, flag: str, likely: str | None) -> tuple[str, ...]:
+    """What the model that would be asked is called there: its id, its root, aliases; empty where nobody answers.
+
+    Raises:
+        InputError: it does not serve the model that was named, or several and none was.
+    """
+    try:
+        with Client(_base(url), access, timeout_s=TIMEOUT_S, patient=False) as client:
+            served = asked_model(client, named, flag, likely)
+    except EngineError:
+        return ()
+    return tuple(dict.fromkeys((served.name, *served.names)))
+
+
+def _base(url: str) -> str:
+    return url.rstrip("/").removesuffix("/v1")
+
+
 class AttachedServer:
     """A server at a URL."""
 
@@ -24,7 +42,7 @@ class AttachedServer:
         if spec.url is None:
             raise ValueError("an attached engine needs spec.url")
         self._spec = spec
-        self._url = spec.url.rstrip("/").removesuffix("/v1")
+        self._url = _base(spec.url)
         self._access = access
         self._named = named
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from swiftkv_bench.embedded.checkpoint import DEFAULT_KEY_VALUE_LAYERS, ensure_pair
+from swiftkv_bench.engines import hub
 from swiftkv_bench.engines.word_tokenizer import write_word_tokenizer
 from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.schema.base import content_hash
@@ -85,6 +86,11 @@ def vocabulary(tokenizer: str, size: int | None = None) -> tuple[tuple[int, int]
     return tuple(zip(lows.tolist(), highs.tolist(), strict=True))
 
 
+def local_tokenizer(name: str) -> bool:
+    """Whether a name is a folder with a tokenizer.json, or a hub id whose one was fetched before."""
+    return (Path(name).expanduser() / "tokenizer.json").is_file() or hub.cached(name, "tokenizer.json") is not None
+
+
 def tokenizer_file(tokenizer: str) -> Path:
     """The tokenizer.json of a folder or a hub id.
 
@@ -96,17 +102,7 @@ def tokenizer_file(tokenizer: str) -> Path:
         return path
     if Path(tokenizer).is_dir() or tokenizer.startswith((".", "/", "~")):
         raise InputError(f"there is no {path}; name a folder that holds a tokenizer.json with --tokenizer")
-    return _hub_file(tokenizer, "tokenizer.json")
-
-
-def _hub_file(repository: str, name: str) -> Path:
-    from huggingface_hub import hf_hub_download  # slow to import, needed for hub models only
-
-    try:
-        return Path(hf_hub_download(repository, name))
-    except (OSError, ValueError) as e:
-        why = " ".join(str(e).split())
-        raise InputError(f"cannot get {name} of {repository} ({why}); name a folder with --tokenizer") from e
+    return hub.fetched(tokenizer, "tokenizer.json")
 
 
 def _local(folder: Path, where: str) -> ResolvedModel:

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from swiftkv_bench import credentials, redaction
 from swiftkv_bench.access import OPEN, Access, parse_proxy
-from swiftkv_bench.engines.attached import AttachedServer
+from swiftkv_bench.engines.attached import AttachedServer, names_served
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fake_process import fake_server
-from swiftkv_bench.engines.models import resolve
+from swiftkv_bench.engines.models import local_tokenizer, resolve
 from swiftkv_bench.engines.process import check_port_free
 from swiftkv_bench.engines.vllm_server import API_KEY_VARIABLE, vllm_server, with_mode
 from swiftkv_bench.errors import InputError
@@ -50,6 +50,8 @@ class EngineOptions:
     start_timeout_s: float = 1800.0
     api_key: str | None = None
     proxy: str | None = None
+    tls_ca: Path | None = None
+    insecure: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,23 +98,38 @@ def _one(profile: Profile, arm: Arm, options: EngineOptions, cache: Path) -> Eng
         source, where = ModelSource(model=side.model), "--baseline-model" if base else "--swiftkv-model"
     env = {**profile.env, **options.env, **side.env}
     secret = {k: v for k, v in env.items() if redaction.is_secret(k)}
-    spec = (
-        _attached(profile, arm, side, options)
-        if side.url
-        else _owned(profile, arm, side, options, source, where, cache)
-    )
-    spec = spec.model_copy(update={"env": redaction.redact_mapping(env)})
+    shown = {"env": redaction.redact_mapping(env)}
     if side.url:
-        # Credentials of a URL are that server's own, and go before a key that is meant for all.
-        key = credentials.split_url(side.url)[1] or credentials.clean_key(options.api_key, API_KEY_FROM)
-        access = Access(api_key=key, proxy=options.proxy)
-        if options.proxy is not None:
-            parse_proxy(options.proxy, "--proxy")
-        access.route(str(spec.url))
+        _check_url(side.url, f"--{arm.removesuffix('-repeat')}-url")
+        access = _access(side.url, options)
+        spec = _attached(profile, arm, side, options, access).model_copy(update=shown)
         return EngineConfig(spec, secret, options.start_timeout_s, access, side.model)
+    spec = _owned(profile, arm, side, options, source, where, cache).model_copy(update=shown)
     own_key = credentials.clean_key({**os.environ, **env}.get(API_KEY_VARIABLE), API_KEY_VARIABLE)
     key = own_key or credentials.clean_key(options.api_key, API_KEY_FROM)
     return EngineConfig(spec, secret, options.start_timeout_s, Access(api_key=key))
+
+
+def _access(url: str, options: EngineOptions) -> Access:
+    """How a server of somebody else's is reached.
+
+    Raises:
+        InputError: the proxy, the authorities, the key or the address are none.
+    """
+    # Credentials of a URL are that server's own, and go before a key that is meant for all.
+    key = credentials.split_url(url)[1] or credentials.clean_key(options.api_key, API_KEY_FROM)
+    ca = None if options.tls_ca is None else str(options.tls_ca)
+    access = Access(api_key=key, proxy=options.proxy, ca_file=ca, verify_tls=not options.insecure)
+    if options.proxy is not None:
+        parse_proxy(options.proxy, "--proxy")
+    if options.tls_ca is not None and options.insecure:
+        raise InputError("--tls-ca and --insecure exclude each other: one says whom to trust, the other trusts anybody")
+    try:
+        access.context()
+    except OSError as e:
+        raise InputError(f"--tls-ca {ca} holds no certificates that can be read ({e}); give a PEM file") from e
+    access.route(credentials.split_url(url)[0])
+    return access
 
 
 def _full_url(options: EngineOptions) -> str | None:
@@ -164,21 +181,41 @@ def _owned(
     )
 
 
-def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOptions) -> EngineSpec:
-    _check_url(str(side.url), f"--{arm.removesuffix('-repeat')}-url")
+def _attached(profile: Profile, arm: Arm, side: SideOptions, options: EngineOptions, access: Access) -> EngineSpec:
     name = side.model or (profile.baseline if arm in BASELINES else profile.swiftkv).model
-    tokenizer = options.tokenizer or name
-    if tokenizer is None:
-        raise InputError(
-            f"--{arm.removesuffix('-repeat')}-url needs --tokenizer: a folder or hub id of the served model's tokenizer"
-        )
+    url = credentials.split_url(str(side.url))[0]
+    tokenizer = options.tokenizer or _tokenizer_of(url, arm, side.model, name, access)
     return EngineSpec(
         arm=arm,
         kind="url",
         model=name or UNNAMED,
         tokenizer=tokenizer,
-        url=credentials.split_url(str(side.url))[0],
+        url=url,
+        insecure=options.insecure and urlsplit(url).scheme == "https",
         max_model_len=options.max_model_len or profile.max_model_len,
+    )
+
+
+def _tokenizer_of(url: str, arm: Arm, named: str | None, name: str | None, access: Access) -> str:
+    """The tokenizer of a served model whose user named none: what the model is called, here or at the server, where
+    that is a folder or a hub id.
+
+    Raises:
+        InputError: it is neither, or the server does not serve the model that was named.
+    """
+    side = "baseline" if arm in BASELINES else arm
+    if name is not None and local_tokenizer(name):
+        return name
+    served = names_served(url, access, named, f"--{side.removesuffix('-full')}-model", name)
+    known = [*([] if name is None else [name]), *served]
+    here = next((one for one in known if local_tokenizer(one)), None)
+    hub_id = next((one for one in known if one.count("/") == 1 and not one.startswith((".", "/", "~"))), None)
+    if (found := here or hub_id) is not None:
+        return found
+    told = f"calls it {' or '.join(served)}, which is not on this machine" if served else "did not say what it serves"
+    raise InputError(
+        f"--{side}-url needs --tokenizer: a folder or hub id of the served model's tokenizer (the server at {url} "
+        f"{told})"
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from swiftkv_bench import integrity
 from swiftkv_bench.accuracy.records import read_statuses
 from swiftkv_bench.advice import next_step
-from swiftkv_bench.checks import Finding, merge, sentence
+from swiftkv_bench.checks import Finding, check_certificate, merge, sentence
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.evidence.answers import Answers, AnswersKey, collect
 from swiftkv_bench.evidence.trials import TrialFigures, read_trial
@@ -94,7 +94,7 @@ def read_run(
     Raises:
         InputError: a record is missing, damaged, of a newer format or of another plan.
     """
-    manifest = run.manifest
+    manifest = run.manifest.named()
     slo = manifest.slo if slo is None else slo
     if objective is None and slo is not None:
         objective = parse_objective(slo)
@@ -144,11 +144,12 @@ def side_of(manifest: Manifest, *, label: str, source: str, accepted_utc: str | 
 
 
 def _run_findings(manifest: Manifest) -> Sequence[Finding]:
+    unverified = [found for spec in manifest.engines if (found := check_certificate(spec)) is not None]
     if manifest.status == "complete":
-        return ()
+        return unverified
     reason = f": {manifest.status_reason}" if manifest.status_reason else ""
     text = sentence(f"The run is {'not finished' if manifest.status == 'running' else 'incomplete'}{reason}")
-    return (Finding("run-incomplete", "warning", text, next_step(manifest)),)
+    return [Finding("run-incomplete", "warning", text, next_step(manifest)), *unverified]
 
 
 def _check_whole(run: Run) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from swiftkv_bench.checks import Finding, check_trial
+from swiftkv_bench.evidence.traffic import NOTHING_TOLD, Traffic, traffic_of
 from swiftkv_bench.metrics import (
     GapHistogram,
     Objective,
@@ -66,6 +67,7 @@ class TrialDetail:
     telemetry: Telemetry | None
     sample: Sample
     counts: Counts
+    traffic: Traffic = NOTHING_TOLD
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def read_trial(
         telemetry=record.telemetry,
         sample=_sample(table, m, record.trial.repeat),
         counts=Counts(m.requests, m.ok, m.good, m.failures),
+        traffic=traffic_of(record, table, m, server),
     )
     trial = TrialFigures(
         trial=record.trial,

@@ -271,7 +271,7 @@ def _finish(point: Point, load: _Load, slices: Sequence[Slice], started: tuple[s
 
 _COLUMNS = (
     "scheduled_s", "sent_s", "end_s", "status", "http_status", "prompt_tokens_asked", "output_tokens_asked",
-    "prompt_tokens", "output_tokens", "cached_tokens", "turn",
+    "prompt_tokens", "output_tokens", "cached_tokens", "turn", "reasoning_chunks",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ NONE = -1
 FINISHED = frozenset({"stop", "length", "tool_calls", "function_call", "eos_token", "stop_sequence"})
 """Finish reasons of a whole answer: OpenAI's, and what TGI calls its own. Any other, and none, is a failed request."""
 _CONTENT_KEYS = ("content", "reasoning_content", "reasoning", "tool_calls")
+_REASONING_KEYS = ("reasoning_content", "reasoning")
 _MARK_BYTES = 12
 _MOST = 2**31 - 1
 _ZEROED = bytes(48 if 48 <= i <= 57 else i for i in range(256))
@@ -33,6 +34,8 @@ class Event:
     """What one event's JSON says."""
 
     has_content: bool
+    reasons: bool
+    """Its content is reasoning alone, which comes before the answer."""
     has_choices: bool
     completion_tokens: int
     """Running count from usage, `NONE` without."""
@@ -59,6 +62,9 @@ class Events:
         self.finish_reason: str | None = None
         self.total = 0
         """The last running count of output tokens, 0 if there was none."""
+        self.reasoning = 0
+        """Chunks whose content is reasoning."""
+        self._prefix_reasons = False
         self._is_final = False
         self._uncounted = False
         """Whether a chunk with content had no running count: one that comes later counts the whole answer."""
@@ -82,6 +88,9 @@ class Events:
         if read.final is not None or (read.usage is not None and not self._is_final):
             self.usage, self._is_final = read.final or read.usage, read.final is not None
         self.error = self.error or read.error
+        self.reasoning += read.reasoning
+        if self._prefix_reasons:
+            self.reasoning += sum(text != b"" for text in read.texts)
         self.finish_reason = _ended_as(self.finish_reason, read.finish_reason)
         running, tokens = np.array(read.running, dtype=np.int64), np.array(read.listed, dtype=np.int64)
         content = np.array(read.content, dtype=np.bool_)
@@ -126,6 +135,7 @@ class Events:
         """Reads one event as JSON."""
         event, value = load(data)
         read.content.append(event.has_content)
+        read.reasoning += event.reasons
         # Without choices it is a summary: the usage event that ends the stream.
         read.running.append(event.completion_tokens if event.has_choices else NONE)
         read.listed.append(event.chunk_tokens)
@@ -151,6 +161,7 @@ class Events:
         digits = _digits_of(after, event.completion_tokens)
         if data[:at] != prefix or not rest.startswith(mark) or (event.completion_tokens >= 0) != (digits is not None):
             return
+        self._prefix_reasons = self._prefix_reasons or key in _REASONING_KEYS
         self._prefix, self._mark = prefix, mark
         self._known[after.translate(_ZEROED)] = (digits, event.chunk_tokens)
 
@@ -158,12 +169,14 @@ class Events:
 class _Read:
     """Some events, one element an event; `NONE` where an event does not say it."""
 
-    __slots__ = ("content", "error", "final", "finish_reason", "listed", "running", "texts", "usage")
+    __slots__ = ("content", "error", "final", "finish_reason", "listed", "reasoning", "running", "texts", "usage")
 
     def __init__(self) -> None:
         self.content: list[bool] = []
         self.running: list[int] = []
         self.listed: list[int] = []
+        self.reasoning = 0
+        """Of those that were read as JSON."""
         self.texts: list[bytes] = []
         """What stood in the place of a text where the rest was compared; to be JSON strings."""
         self.usage: dict[str, Any] | None = None
@@ -219,6 +232,7 @@ def load(data: bytes) -> tuple[Event, dict[str, Any]]:
     usage = _dict(value.get("usage"))
     event = Event(
         has_content=any(_has_content(choice) for choice in choices),
+        reasons=bool(choices) and all(_reasons(choice) for choice in choices),
         has_choices=bool(choices),
         completion_tokens=count(usage.get("completion_tokens")),
         chunk_tokens=_listed_tokens(choices),
@@ -259,6 +273,12 @@ def count(value: Any) -> int:
 def _has_content(choice: dict[str, Any]) -> bool:
     message = _dict(choice.get("delta")) or _dict(choice.get("message"))
     return bool(choice.get("text")) or any(message.get(key) for key in _CONTENT_KEYS)
+
+
+def _reasons(choice: dict[str, Any]) -> bool:
+    message = _dict(choice.get("delta")) or _dict(choice.get("message"))
+    found = [key for key in _CONTENT_KEYS if message.get(key)]
+    return bool(found) and not choice.get("text") and all(key in _REASONING_KEYS for key in found)
 
 
 def _listed_tokens(choices: list[dict[str, Any]]) -> int:

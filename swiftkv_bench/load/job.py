@@ -53,6 +53,8 @@ class Slice:
     prompt_tokens: Int
     output_tokens: Int
     cached_tokens: Int
+    reasoning_chunks: Int
+    """shape (n,): leading chunks that are reasoning and no answer."""
     chunk_begin: Int
     """shape (n,): where the chunks of each request begin in `chunk_s` and `chunk_tokens`."""
     chunk_count: Int

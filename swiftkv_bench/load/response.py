@@ -46,6 +46,8 @@ class Outcome:
     prompt_tokens: int = -1
     output_tokens: int = -1
     cached_tokens: int = -1
+    reasoning_chunks: int = 0
+    """How many of the chunks, from the first on, are reasoning and no answer."""
     error: str | None = None
     """One sentence for every status but `ok`."""
 
@@ -167,7 +169,11 @@ def _parse_stream(reply: Reply, head: Head, body: framing.Body, max_shapes: int 
     if before is not None:
         chunk_s = np.concatenate([np.frombuffer(before.chunk_s), chunk_s])
         tokens = np.concatenate([np.frombuffer(before.chunk_tokens, dtype=np.intc), tokens])
-    outcome = replace(_outcome(head, chunk_s, tokens, events.usage), output_tokens=events.output_tokens)
+    outcome = replace(
+        _outcome(head, chunk_s, tokens, events.usage),
+        output_tokens=events.output_tokens,
+        reasoning_chunks=events.reasoning,
+    )
     return _judged(outcome, events.error, events.finish_reason, whole=done or body.complete)
 
 

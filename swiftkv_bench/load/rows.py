@@ -10,7 +10,7 @@ from swiftkv_bench.load import response
 from swiftkv_bench.load.response import Outcome, Reply
 from swiftkv_bench.schema.requests import STATUS, RequestStatus
 
-_COUNTS = ("http_status", "prompt_tokens", "output_tokens", "cached_tokens")
+_COUNTS = ("http_status", "prompt_tokens", "output_tokens", "cached_tokens", "reasoning_chunks")
 _TIMES = ("scheduled_s", "sent_s", "end_s")
 EndedAs = tuple[RequestStatus, str] | None
 """What went wrong with a request's connection, if anything."""

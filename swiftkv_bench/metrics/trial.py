@@ -117,9 +117,10 @@ def _delivered(table: RequestTable, m: RequestMetrics, until_s: float) -> tuple[
     return prompt, None if math.isnan(output) else output, int((m.ok & (table.end_s <= until_s)).sum())
 
 
-def in_flight(table: RequestTable, at_s: Sequence[float] | Float) -> Int:
-    """Requests sent and not yet ended at each of the given times."""
-    sent = np.sort(table.sent_s[~np.isnan(table.sent_s)])
-    ended = np.sort(table.end_s[~np.isnan(table.sent_s) & ~np.isnan(table.end_s)])
+def in_flight(table: RequestTable, at_s: Sequence[float] | Float, rows: Bool | None = None) -> Int:
+    """Requests (of the given rows, or all) sent and not yet ended at each of the given times."""
+    sent_s, end_s = (table.sent_s, table.end_s) if rows is None else (table.sent_s[rows], table.end_s[rows])
+    sent = np.sort(sent_s[~np.isnan(sent_s)])
+    ended = np.sort(end_s[~np.isnan(sent_s) & ~np.isnan(end_s)])
     at = np.asarray(at_s, dtype=float)
     return np.searchsorted(sent, at, side="right") - np.searchsorted(ended, at, side="right")

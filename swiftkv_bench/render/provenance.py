@@ -64,6 +64,7 @@ def _plans(run: RunInfo) -> list[str]:
         out.append(f"protocol: {plan.accuracy.protocol}")
     if plan.perf is not None:
         out.append(f"{len(plan.perf.trials)} trials, load seed {plan.perf.seed}")
+        out += dict.fromkeys(text for t in plan.perf.trials if (text := wording.traffic(t.point)) is not None)
     return out
 
 

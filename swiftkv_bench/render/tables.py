@@ -16,6 +16,7 @@ from swiftkv_bench.render.load_tables import bound_table, detail_table, limit_ta
 from swiftkv_bench.render.machine_table import machine_table
 from swiftkv_bench.render.several import kind, tables_apart
 from swiftkv_bench.render.summary import Statement, compared, statements, title
+from swiftkv_bench.render.traffic_table import reasoning_table, traffic_table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,7 +29,7 @@ def tables(analysis: Analysis) -> tuple[TableView, ...]:
     found = list(_claims(analysis))
     for perf in analysis.perf:
         if perf.points:
-            views = [load_table(perf), noise_table(perf), limit_table(perf)]
+            views = [load_table(perf), traffic_table(perf), reasoning_table(perf), noise_table(perf), limit_table(perf)]
             views += [bound_table(perf), machine_table(perf), detail_table(perf)]
             found += tables_apart(views, perf, analysis.perf)
     for part in analysis.accuracy:
@@ -46,7 +47,7 @@ def _claims(analysis: Analysis) -> Iterator[TableView]:
 
 STYLE: dict[str, str] = {"good": "green", "bad": "red", "open": "yellow", "quiet": "dim", "plain": ""}
 _UNBOUNDED = 1000
-_TERMINAL = ("load", "noise", "limit", "accuracy", "origin", "answers")
+_TERMINAL = ("load", "traffic", "reasoning", "noise", "limit", "accuracy", "origin", "answers")
 
 
 def terminal(analysis: Analysis, console: "Console") -> None:

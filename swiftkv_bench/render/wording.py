@@ -40,10 +40,38 @@ def load(arrivals: Arrivals) -> str:
         return "all at once"
     if arrivals.process == "closed-loop":
         return f"{arrivals.concurrency} in flight"
+    cap = "" if arrivals.cap is None else f", at most {arrivals.cap} in flight"
     if arrivals.rate is None:
-        return "trace"
+        faster = "" if arrivals.speedup == 1 else f" {arrivals.speedup:g}× as fast"
+        return f"trace{faster}{cap}"
     suffix = "" if arrivals.process == "poisson" else f" {arrivals.process}"
-    return f"{arrivals.rate:g}/s{suffix}"
+    return f"{arrivals.rate:g}/s{suffix}{cap}"
+
+
+def traffic(value: Point) -> str | None:
+    """What sets requests apart from random token ids on their own; None where nothing does."""
+    form, arrivals = value.form, value.arrivals
+    parts = []
+    if arrivals.trace is not None:
+        span = "" if arrivals.span_s is None else f" over {units.duration(arrivals.span_s)}"
+        parts.append(f"trace {arrivals.trace} ({arrivals.trace_format or 'unknown format'}){span}")
+    if value.prompts is not None:
+        parts.append(f"prompts of {value.prompts}")
+    if value.from_file and value.input_len.high is not None:
+        parts.append(f"{value.input_len.low:,} to {value.input_len.high:,} prompt tokens")
+    if value.turns is not None:
+        parts.append(f"conversations of {value.turns.count} turns, {units.duration(value.turns.think_s)} to think")
+    if value.shared_prefix:
+        groups = "" if value.prefix_groups == 1 else f" in {value.prefix_groups:,} groups"
+        parts.append(f"{units.percent(value.shared_prefix, 0)} of each prompt shared{groups}")
+    if value.expected_hits is not None:
+        parts.append(f"{units.percent(value.expected_hits)} of prompt tokens meant from the prefix cache")
+    if arrivals.ramp_up_s:
+        parts.append(f"{units.duration(arrivals.ramp_up_s)} of growing rate before the window")
+    parts += ["chat endpoint"] if form.endpoint == "chat" else ["prompts as text"] if form.prompt == "text" else []
+    parts += [] if form.ignore_eos else ["answers end where the model ends them"]
+    parts += [f"extra fields {form.extra_body}"] if form.extra_body else []
+    return "; ".join(parts) or None
 
 
 def point(value: Point) -> str:
@@ -191,7 +219,8 @@ def machine(value: Machine) -> str:
 def measured(manifest: Manifest) -> str:
     """`2026-11-24 04:00 UTC with swiftkv-bench 0.1.0 (commit 0123456789ab), profile embedded`."""
     when = manifest.created_utc[:16].replace("T", " ")
-    return f"{when} UTC with swiftkv-bench {manifest.harness_version}{_commit(manifest)}, profile {manifest.profile}"
+    profile = "" if manifest.attached else f", profile {manifest.profile}"
+    return f"{when} UTC with swiftkv-bench {manifest.harness_version}{_commit(manifest)}{profile}"
 
 
 def _commit(manifest: Manifest) -> str:

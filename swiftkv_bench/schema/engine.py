@@ -97,6 +97,9 @@ class EngineSpec(Record):
     )
     tokenizer: str = Field(description="Hugging Face id or folder of the tokenizer used by the harness")
     url: str | None = Field(None, description="base URL of a server that is attached to")
+    insecure: bool = Field(
+        False, exclude_if=lambda value: not value, description="the certificate of an attached server was not verified"
+    )
     python: str | None = Field(None, description="interpreter that starts vLLM")
     args: dict[str, OptionValue] = Field({}, description="vLLM options, without dashes")
     env: dict[str, str] = Field({}, description="environment variables given to the engine, secrets redacted")

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from swiftkv_bench.schema.accuracy import AccuracyPlan, DataSource
 from swiftkv_bench.schema.base import SCHEMA_VERSION, Record
-from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
+from swiftkv_bench.schema.engine import UNNAMED, EngineInfo, EngineSpec
 from swiftkv_bench.schema.perf import PerfPlan, SelfTest
 
 
@@ -99,3 +99,19 @@ class Manifest(Record):
     machine: Machine = Field(description="where it ran")
     packages: dict[str, str] = Field(description="versions of the packages that matter")
     harness_version: str = Field(description="version of swiftkv-bench")
+
+    @property
+    def attached(self) -> bool:
+        """All engines are somebody else's, so that the profile says nothing of them."""
+        return all(spec.kind == "url" for spec in self.engines)
+
+    def named(self) -> "Manifest":
+        """The same with the name that a server says in place of `UNNAMED`."""
+        served = {info.arm: info.served_model for info in self.engine_info}
+        engines = [
+            spec.model_copy(update={"model": served[spec.arm]})
+            if spec.model == UNNAMED and spec.arm in served
+            else spec
+            for spec in self.engines
+        ]
+        return self.model_copy(update={"engines": tuple(engines)})

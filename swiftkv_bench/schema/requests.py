@@ -64,6 +64,8 @@ class RequestTable:
     """shape (m,): tokens in the chunk where the server tells (running usage, token ids or logprobs), else -1."""
     errors: dict[int, str]
     """request index -> one sentence, for every request whose status is not `ok`."""
+    reasoning_chunks: Int | None = None
+    """shape (n,): leading chunks that are reasoning and no answer; None in records of versions that did not tell."""
     turn: Int | None = None
     """shape (n,): number of the turn in its conversation, from 0; None in records of versions without turns."""
 

@@ -76,7 +76,13 @@ class Arrivals(Record):
         None, description="closed loop: requests in flight; else the most in flight at once", gt=0
     )
     trace: str | None = Field(None, description="trace replay: the file")
+    trace_format: str | None = Field(
+        None, exclude_if=_later(None), description="trace replay: whose format the file has, and its unit of time"
+    )
     speedup: float = Field(1.0, exclude_if=_later(1.0), description="trace replay: times are divided by it", gt=0)
+    span_s: float | None = Field(
+        None, exclude_if=_later(None), description="trace replay: from the first to the last measured request, seconds"
+    )
     ramp_up_s: float = Field(
         0.0, exclude_if=_later(0.0), description="before the window, the rate grows from 0 for so long; seconds", ge=0
     )

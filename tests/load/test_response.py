@@ -187,6 +187,16 @@ def test_an_empty_text_that_nobody_counts_is_none() -> None:
 def test_reasoning_is_content(key: str) -> None:
     found = outcome(stream(data(chat({key: "hm"}, 1)), data(chat({"content": "42"}, 2))).raw)
     assert found.chunk_tokens.tolist() == [1, 1]
+    assert found.reasoning_chunks == 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 40])
+def test_reasoning_is_counted_however_events_are_read(n: int) -> None:
+    # The first event of a shape is read as JSON, the others are compared with it.
+    thought = [data(chat({"reasoning_content": "hm"}, i + 1)) for i in range(n)]
+    answer = [data(chat({"content": "so"}, n + i + 1)) for i in range(5)]
+    found = outcome(stream(*thought, *answer).raw)
+    assert (found.reasoning_chunks, len(found.chunk_s)) == (n, n + 5)
 
 
 def test_tool_calls_are_content() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from swiftkv_bench.evidence.traffic import NOTHING_TOLD, Traffic
 from swiftkv_bench.evidence.trials import Sample
 from swiftkv_bench.judge.lines import Verdict
 from swiftkv_bench.metrics import Objective
@@ -97,6 +98,7 @@ class PointArm:
         estimates: metric key -> figure; absent where it was not measured or n is too small.
         goodput_share: share of requests that met the objective, with its Wilson interval; None without one.
         machine: None without telemetry and server counters.
+        traffic: means over the trials.
     """
 
     arm: Arm
@@ -112,6 +114,7 @@ class PointArm:
     breakdown: Breakdown | None
     sample: Sample
     machine: MachineUse | None = None
+    traffic: Traffic = NOTHING_TOLD
 
 
 @dataclass(frozen=True)
