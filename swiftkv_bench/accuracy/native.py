@@ -11,10 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from swiftkv_bench.accuracy.items import Item
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import FEWSHOT_SEED, ColumnTasks
 from swiftkv_bench.schema.accuracy import ItemRecord
+from swiftkv_bench.stats.aggregates import figure
 from swiftkv_bench.store import write_atomic
 
 
@@ -64,16 +67,26 @@ def _sample(item: Item, record: ItemRecord, column_tasks: ColumnTasks) -> dict[s
 
 
 def _metrics(name: str, records: Sequence[ItemRecord], column_tasks: ColumnTasks) -> dict[str, Any]:
-    """Mean and standard error of each metric: sample standard deviation over the root of n."""
+    """Mean and standard error (sample standard deviation over the root of n) of each metric that is a mean.
+
+    The column's own, where it is none, is its figure, without a standard error.
+    """
+    column = column_tasks.column
     found: dict[str, Any] = {"alias": name, "sample_len": len(records)}
     for metric in records[0].metrics:
-        values = [record.metrics[metric] for record in records]
+        values = [record.metrics[metric] for record in records if metric in record.metrics]
         mean = math.fsum(values) / len(values)
-        key = f"{metric},{column_tasks.column.filter}"
+        key = f"{metric},{column.filter}"
         found[key] = mean
         if len(values) > 1:
             variance = math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
-            found[f"{metric}_stderr,{column_tasks.column.filter}"] = math.sqrt(variance / len(values))
+            found[f"{metric}_stderr,{column.filter}"] = math.sqrt(variance / len(values))
+    measure, own = column.measure, f"{column.metric},{column.filter}"
+    if not measure.is_mean:
+        found[own] = figure(measure.aggregation, np.array([record.parts for record in records]))
+        found[f"{column.metric}_stderr,{column.filter}"] = "N/A"
+    elif own not in found:
+        found[own] = math.fsum(record.score for record in records) / len(records)
     return found
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from swiftkv_bench.accuracy.notices import notice
 from swiftkv_bench.errors import InputError
 
 
@@ -31,6 +32,8 @@ class Prompter:
     def chat(self, history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation as text; without a generation prompt the last turn is left open to be continued.
 
+        A template that refuses a conversation gets it without its system turns, as from lm-eval.
+
         Raises:
             InputError: the tokenizer has no chat template.
         """
@@ -39,12 +42,19 @@ class Prompter:
                 f"tokenizer {self._tokenizer.name_or_path} has no chat template, which this column needs; "
                 f"choose columns without one or another tokenizer"
             )
-        text: str = self._tokenizer.apply_chat_template(
-            history,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=not add_generation_prompt,
-        )
+        from jinja2 import TemplateError
+
+        options = {
+            "tokenize": False,
+            "add_generation_prompt": add_generation_prompt,
+            "continue_final_message": not add_generation_prompt,
+        }
+        try:
+            text: str = self._tokenizer.apply_chat_template(history, **options)
+        except TemplateError:
+            notice("system-turn", "the chat template takes no system turn, so the task's description was left out")
+            users = [turn for turn in history if turn["role"] != "system"]
+            text = self._tokenizer.apply_chat_template(users, **options)
         return text
 
     def without_special(self, text: str) -> str:

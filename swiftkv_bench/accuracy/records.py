@@ -1,6 +1,7 @@
 """The run folder's accuracy files while a run is under way: items appended, column states replaced."""
 
 import json
+import math
 import os
 import threading
 import time
@@ -11,19 +12,24 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from swiftkv_bench.accuracy.items import Generation, Item, Question, Score, score
+from swiftkv_bench.accuracy.items import Generation, Item, Question
 from swiftkv_bench.accuracy.looks import Scores
+from swiftkv_bench.accuracy.measures import number_of
+from swiftkv_bench.accuracy.notices import listening
+from swiftkv_bench.accuracy.scores import THINKING, Score, score, thinks
 from swiftkv_bench.accuracy.scoring import Answer, loglikelihood
 from swiftkv_bench.accuracy.session import Answered
 from swiftkv_bench.accuracy.tasks import ColumnTasks
 from swiftkv_bench.errors import InputError, writing
 from swiftkv_bench.observer import Observer
-from swiftkv_bench.schema.accuracy import ColumnStatus, ItemRecord, ScoringMethod
+from swiftkv_bench.schema.accuracy import ColumnStatus, ItemRecord, Notice, ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.store import GO_ON, Run, append_whole, sync_folder, write_atomic
 
 FLUSH_ITEMS = 64
 FLUSH_S = 1.0
+
+_THOUGHT = f"an answer holds thinking ({', '.join(THINKING)}), which the filter reads: no think_end_token is stated"
 
 _Key = tuple[Arm, int, str, str, int]
 _STATUSES = TypeAdapter(list[ColumnStatus])
@@ -94,6 +100,7 @@ class Recorder:
     Attributes:
         done: items recorded, those of earlier sessions included.
         methods: how answers were obtained.
+        notices: what was noticed while answers were scored.
     """
 
     def __init__(
@@ -102,6 +109,7 @@ class Recorder:
         self.column = tasks.column
         self.done = done
         self.methods: set[ScoringMethod] = set()
+        self.notices: list[Notice] = []
         self._log, self._tasks, self._arm, self._repeat = log, tasks, arm, repeat
         self._observer, self._total = observer, total
         self._batch: list[Answered] = []
@@ -120,7 +128,10 @@ class Recorder:
         for name in dict.fromkeys(answered.item.task for answered in batch):
             of_task = [answered for answered in batch if answered.item.task == name]
             responses = [[_response(q, a) for q, a in zip(x.item.questions, x.answers, strict=True)] for x in of_task]
-            scores = score(self._tasks.tasks[name], self.column, [x.item for x in of_task], responses)
+            with listening() as heard:
+                scores = score(self._tasks.tasks[name], self.column, [x.item for x in of_task], responses)
+            thought = sum(thinks(x.item, answers) for x, answers in zip(of_task, responses, strict=True))
+            self.notices += heard + ([Notice(code="thinking", text=_THOUGHT, count=thought)] if thought else [])
             self._log.append([self._record(*group) for group in zip(of_task, responses, scores, strict=True)])
         self.done += len(batch)
         self.methods |= {answered.method for answered in batch}
@@ -138,6 +149,7 @@ class Recorder:
 
     def _record(self, answered: Answered, responses: Sequence[Any], scored: Score) -> ItemRecord:
         item = answered.item
+        seeds = (question.seed for question in item.questions if isinstance(question, Generation))
         return ItemRecord(
             arm=self._arm,
             repeat=self._repeat,
@@ -147,15 +159,19 @@ class Recorder:
             doc_hash=item.doc_hash,
             prompt_hash=item.prompt_hash,
             target_hash=item.target_hash,
-            score=scored.metrics[self.column.metric],
+            score=scored.value,
+            parts=scored.parts,
+            cluster=item.cluster,
             metrics=scored.metrics,
             target=item.target,
             responses=tuple(responses),
-            filtered=scored.filtered,
+            filtered=tuple(map(plain, scored.filtered)),
             prompt=item.prompt_text,
             choices=item.choices,
             prompt_tokens=item.prompt_tokens,
+            seeds=tuple(seed for seed in seeds if seed is not None),
             truncated=item.truncated,
+            border=item.border,
             unfinished=any(
                 answer[1] == "length"
                 for question, answer in zip(item.questions, answered.answers, strict=True)
@@ -235,6 +251,20 @@ def read_statuses(folder: Path) -> list[ColumnStatus]:
         return _STATUSES.validate_json(path.read_bytes())
     except ValidationError as e:
         raise InputError(f"{path} is not a list of column states; restore the original") from e
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: what filters make of answers may be anything."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list | tuple | set):
+        return [plain(part) for part in value]
+    if isinstance(value, dict):
+        return {str(key): plain(part) for key, part in value.items()}
+    if value is None or isinstance(value, bool | int):
+        return value
+    number = number_of(value)
+    return str(value) if number is None or not math.isfinite(number) else number
 
 
 def _response(question: Question, answer: Answer) -> Any:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from swiftkv_bench.accuracy.generation import valid_text
 from swiftkv_bench.accuracy.items import Continuation, Generation, Question
 from swiftkv_bench.errors import EngineError, ProbeError, ScoringError
 from swiftkv_bench.schema.accuracy import ScoringMethod
@@ -32,6 +33,9 @@ FORCED_TOKENS = "swiftkv_forced_tokens"
 
 MAX_LOGPROB_TOKEN_IDS = 128
 """vLLM's bound on ``logprob_token_ids``."""
+
+LONG_CONTINUATION_TOKENS = 128
+"""Above it a text is scored in one pass where the engine's prompt logprobs are honest."""
 
 Answer = list[Any]
 """Of a generation [text, finish reason]; of a continuation [[log-probability, is argmax], ...], one a token."""
@@ -110,6 +114,9 @@ def write_script(questions: Sequence[Question], abilities: Abilities) -> Script:
     if abilities.token_choice is not None and all(len(c.tokens) == 1 for c in continuations):
         return _next_tokens(continuations, abilities.token_choice, "choice tokens")
     method = abilities.continuation_method()
+    if abilities.prompt_logprobs and any(len(c.tokens) > LONG_CONTINUATION_TOKENS for c in continuations):
+        # One pass over a long text instead of one step of the engine a token.
+        method = "prompt logprobs"
     if method == "one-token requests":
         return _next_tokens(continuations, str(abilities.token_choice), method)
     body, read = (
@@ -137,7 +144,7 @@ def loglikelihood(answer: Answer) -> tuple[float, bool]:
 
 
 def generation_body(question: Generation) -> dict[str, Any]:
-    """Request of a greedy generation; everything a server's defaults could change is said."""
+    """Request of a generation, greedy unless it says otherwise; everything a server's defaults could change is said."""
     return {
         "prompt": list(question.prompt),
         "max_tokens": question.max_tokens,
@@ -150,13 +157,14 @@ def generation_body(question: Generation) -> dict[str, Any]:
         # So that stop strings which are special tokens can match; lm-eval does the same.
         "skip_special_tokens": False,
         "spaces_between_special_tokens": False,
+        **dict(question.sampling),
     }
 
 
 def read_generation(response: Any) -> Answer:
     """[text, finish reason] of a completion."""
     choice = _choice(response)
-    return [choice["text"], choice["finish_reason"]]
+    return [valid_text(_text(choice)), choice.get("finish_reason")]
 
 
 def token_choice_body(context: Sequence[int], tokens: Sequence[int], way: str) -> dict[str, Any]:
@@ -265,6 +273,12 @@ def _choice(response: Any) -> Any:
         return response["choices"][0]
     except (KeyError, IndexError, TypeError) as e:
         raise EngineError(f"the engine's answer has no choices: {str(response)[:120]}") from e
+
+
+def _text(choice: Any) -> Any:
+    if not isinstance(choice, dict) or "text" not in choice:
+        raise EngineError(f"the engine's answer has no text: {str(choice)[:120]}")
+    return choice["text"]
 
 
 def _field(value: Any, name: str) -> Any:

@@ -23,6 +23,9 @@ from swiftkv_bench.schema.manifest import Probe
 
 _POLL_S = 0.5
 
+_OF_THIS_REQUEST = (400, 413, 422)
+"""HTTP status that says something of one request; others are of the server: no such model, no permission."""
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -156,6 +159,8 @@ class Session:
         try:
             return self._client.post(COMPLETIONS, body)
         except RefusedError as e:
+            if e.status in _OF_THIS_REQUEST:
+                raise ScoringError(f"the engine refuses this request: {e}") from e
             if e.status != 500 or not self._is_up():
                 raise
             raise ScoringError(f"the engine failed at this request and is up ({e}); look into its log") from e

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from swiftkv_bench.accuracy.origins import imported_files, scoring_versions
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.accuracy import AccuracyPlan, AccuracySuite, Column
 from swiftkv_bench.schema.base import content_hash
@@ -24,6 +25,7 @@ LM_EVAL_PREFIX = "lm_eval:"
 
 DEFAULT_SUITE = "paper"
 SUITE_FILE = "suite.yaml"
+_OWN_FILES = {".yaml", ".yml", ".py", ".jinja"}
 
 
 def suites_dir() -> Path:
@@ -65,6 +67,9 @@ def load_suite(name_or_path: str) -> AccuracySuite:
         raise InputError(f"{path}: name: {suite.name!r} must be {own_name!r}, as the file or its folder is called")
     if len({column.name for column in suite.columns}) != len(suite.columns):
         raise InputError(f"{path}: columns: two columns have the same name")
+    for column in suite.columns:
+        if "measure" in column.model_fields_set:
+            raise InputError(f"{path}: column {column.name}: measure: comes from the task file; leave it out")
     return suite
 
 
@@ -134,6 +139,7 @@ def plan_accuracy(
         protocol=suite.protocol,
         published=suite.published,
         max_gen_tokens=suite.max_gen_tokens,
+        think_end_token=suite.think_end_token,
         macro_margin=suite.macro_margin,
         columns=suite.columns,
         arms=tuple(arms),
@@ -145,22 +151,25 @@ def plan_accuracy(
 
 
 def suite_hash(suite: AccuracySuite, file: Path) -> str:
-    """Content hash of a suite, of every file of its own and of every lm-eval task folder it draws on.
+    """Content hash of a suite, of every file of its own, of every lm-eval task folder it draws on, and of lm-eval's
+    version, whose metrics and filters score it.
 
     A suite.yaml owns its folder; a file of another name owns the task files and functions that it names.
     """
-    folder = file.parent
+    folder = file.parent.resolve()
     if file.name == SUITE_FILE:
-        own = [path for path in folder.rglob("*") if path.is_file() and path.suffix in {".yaml", ".py", ".jinja"}]
+        own = [path.resolve() for path in folder.rglob("*") if path.is_file() and path.suffix in _OWN_FILES]
     else:
-        own = sorted({path for column in suite.columns for path in _named_files(column, folder)})
-    digests = {f"suite/{path.relative_to(folder)}": _digest(path) for path in own}
+        own = [path.resolve() for column in suite.columns for path in _named_files(column, folder)]
+    own = sorted({*own, *(file for path in own if path.suffix == ".py" for file in imported_files(path))})
+    digests = {f"suite/{os.path.relpath(path, folder)}": _digest(path) for path in own}
     for name in _lm_eval_files(suite.columns, own):
         task_folder = (lm_eval_tasks_dir() / name).parent
         for path in sorted(task_folder.iterdir()):
             if path.is_file():
                 digests[f"lm_eval/{path.relative_to(lm_eval_tasks_dir())}"] = _digest(path)
-    return content_hash({"suite": suite.model_dump(mode="json"), "files": digests})
+    said = suite.model_dump(mode="json", exclude={"columns": {"__all__": {"measure"}}})
+    return content_hash({"suite": said, "files": digests, "lm_eval": scoring_versions()["lm_eval"]})
 
 
 def lm_eval_tasks_dir() -> Path:
@@ -213,7 +222,8 @@ def _named_files(column: Column, folder: Path) -> set[Path]:
             shipped = include.startswith(LM_EVAL_PREFIX)
             wanted.append(include if shipped else os.path.normpath(Path(name).parent / include))
         modules = re.findall(r"!function\s+([\w.]+)\.\w+", path.read_text())
-        found |= {m for m in (path.parent / f"{module.replace('.', '/')}.py" for module in modules) if m.is_file()}
+        for module in modules:
+            found |= imported_files(path.parent / f"{module.replace('.', '/')}.py")
     return found
 
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from swiftkv_bench.accuracy.items import Continuation, Generation, Item, build_items, score
+from swiftkv_bench.accuracy.items import Continuation, Generation, Item, build_items
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.run import Prepared
+from swiftkv_bench.accuracy.scores import score
 from swiftkv_bench.accuracy.tasks import ColumnTasks
 from swiftkv_bench.engines.probes.asking import Limit, rounding
 from swiftkv_bench.errors import InputError
@@ -151,7 +152,8 @@ def verify_run(
         chosen = _sampled(records, share)
         items = build_items(
             column_tasks, [(r.task, r.doc_id) for r in chosen], prompter, max_model_len=weights.max_model_len,
-            max_gen_tokens=prepared.plan.max_gen_tokens,
+            max_gen_tokens=prepared.plan.max_gen_tokens, seed=prepared.plan.seed,
+            think_end_token=prepared.plan.think_end_token,
         )  # fmt: skip
         by_key = {(r.task, r.doc_id): r for r in chosen}
         agreements = []
@@ -221,7 +223,7 @@ def _again(
         task=item.task,
         doc_id=item.doc_id,
         recorded=record.score,
-        computed=scored.metrics[column.metric],
+        computed=scored.value,
         difference_nat=max(differences, default=None),
         lead_nat=_lead(column_tasks, item, record),
         same_text=same_text,
@@ -279,7 +281,7 @@ def _compute(language_model: Any, item: Item, i: int) -> Any:
     Raises:
         InputError: lm-eval's class would generate from other tokens than the engine did.
     """
-    question, instance = item.questions[i], item.instances[i]
+    question, instance = item.questions[i], item.instances[item.owners[i]]
     if isinstance(question, Continuation):
         request = (("", ""), list(question.context), list(question.tokens))
         [(value, is_greedy)] = language_model._loglikelihood_tokens([request], disable_tqdm=True)

@@ -108,6 +108,7 @@ def build_request(
         )
         items = request.accuracy_plan(asked, profile, configs, seed=run.seed)
         prepared = prepare_accuracy(items, accuracy.data_dir, observer)
+        items = prepared.plan
     return RunRequest(
         profile=profile,
         engines=configs,
@@ -138,6 +139,7 @@ def new_manifest(wanted: RunRequest) -> Manifest:
         plan_hash=content_hash([wanted.plan.model_dump(mode="json"), [runner.engine_key(s) for s in specs]]),
         builds=provenance.builds(specs),
         task_hashes={} if wanted.accuracy is None else wanted.accuracy.task_hashes,
+        data={} if wanted.accuracy is None else wanted.accuracy.sources,
         git=provenance.git_state(Path(__file__).parent),
         machine=provenance.machine(),
         packages=provenance.package_versions(),

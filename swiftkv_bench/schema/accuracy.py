@@ -12,7 +12,7 @@ from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
 
 Aggregation = Literal[
-    "mean", "nanmean", "brier_score", "perplexity", "weighted_perplexity", "bits_per_byte", "f1", "matthews_corrcoef",
+    "mean", "brier_score", "perplexity", "weighted_perplexity", "bits_per_byte", "f1", "matthews_corrcoef",
     "bleu", "chrf", "chrf++", "ter",
 ]  # fmt: skip
 """lm-eval's name of what makes a column's figure of its items; `brier_score` is a mean too. See `stats.aggregates`."""

@@ -10,7 +10,6 @@ aggregation            parts of an item                            figure, sums 
 perplexity             log-likelihood, 1                           exp(−Σ l / Σ 1)
 weighted_perplexity    log-likelihood, words or bytes              exp(−Σ l / Σ w)
 bits_per_byte          log-likelihood, bytes                       −(Σ l / Σ w) / ln 2
-nanmean                value, 1; 0, 0 where it is no number        Σ v / Σ 1
 f1                     gold, predicted label (0 or 1)              2 tp / (2 tp + fp + fn)
 matthews_corrcoef      gold, predicted label                       correlation of the confusion matrix (Gorodkin)
 bleu                   lengths of text and reference, matches of   geometric mean of precisions × brevity
@@ -114,7 +113,6 @@ _OF_SUMS: dict[str, Callable[[Float], Float]] = {
     "perplexity": _perplexity,
     "weighted_perplexity": _perplexity,
     "bits_per_byte": _bits,
-    "nanmean": _ratio,
     "bleu": _bleu,
     "chrf": _chrf,
     "chrf++": _chrf,

@@ -105,11 +105,12 @@ def test_white_space_between_belongs_to_the_continuation(
     prompter: Prompter, context: str, continuation: str, head: str, tail: str
 ) -> None:
     encoder = Encoder(prompter, True, [(context, continuation)])
-    assert encoder.pair(context, continuation) == ([prompter.bos_id, *_ids(prompter, head)], _ids(prompter, tail))
+    found = encoder.pair(context, continuation)
+    assert found == ([prompter.bos_id, *_ids(prompter, head)], _ids(prompter, tail), False)
 
 
 def test_an_empty_context_becomes_the_begin_of_text_token(prompter: Prompter) -> None:
-    assert Encoder(prompter, True, [("", "ab")]).pair("", "ab") == ([prompter.bos_id], _ids(prompter, "ab"))
+    assert Encoder(prompter, True, [("", "ab")]).pair("", "ab") == ([prompter.bos_id], _ids(prompter, "ab"), False)
 
 
 def test_an_open_last_turn_is_continued(prompter: Prompter) -> None:
@@ -146,8 +147,7 @@ def test_a_task_file_outside_reads_its_data(tmp_path: Path) -> None:
     [
         ('doc_to_text: "{{nothing.here}}"', r"column mini_arc: lm-eval makes no task of mini_arc.yaml: UndefinedError"),
         ("test_split: nothing", "KeyError: 'nothing'"),
-        ("output_type: nothing", "ValueError: Got invalid output_type 'nothing'"),
-        ("output_type: loglikelihood_rolling", "'loglikelihood_rolling' is none of generate_until, loglikelihood"),
+        ("output_type: nothing", "mini_arc.yaml: output_type: 'nothing' is none of generate_until, loglikelihood"),
         ("process_docs: !function data.nothing", "has no function 'nothing'"),
     ],
 )

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from swiftkv_bench.accuracy.items import Item, build_items, score
+from swiftkv_bench.accuracy.items import Item, build_items
+from swiftkv_bench.accuracy.scores import score
 from swiftkv_bench.accuracy.suites import load_suite, plan_accuracy, suite_file
 from swiftkv_bench.accuracy.tasks import ColumnTasks, load_column
 from swiftkv_bench.errors import ScoringError
@@ -22,7 +23,7 @@ GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "goldens" / "paper_
 
 
 class MessagePrompter:
-    """Stands in for a tokenizer: a chat prompt is the JSON of its messages, every text is one token."""
+    """Stands in for a tokenizer: a chat prompt is the JSON of its messages, every character is a token."""
 
     bos_id = start_id = eos_text = None
 
@@ -31,7 +32,7 @@ class MessagePrompter:
         return json.dumps(history)
 
     def encode(self, texts: Iterable[str]) -> dict[str, list[int]]:
-        return {text: [0] for text in texts}
+        return {text: [1] * len(text) for text in texts}
 
 
 @cache
@@ -55,7 +56,7 @@ def _items(task: str, doc_ids: list[int], data: Path) -> list[Item]:
         _column_tasks(task, data),
         [(task, i) for i in doc_ids],
         MessagePrompter(),  # type: ignore[arg-type]
-        max_model_len=16384,
+        max_model_len=1_000_000,
         max_gen_tokens=1024,
     )
 
@@ -86,7 +87,7 @@ def test_scores_equal_those_of_the_published_rows(case: dict[str, Any], data_of:
     [item] = _items(case["task"], [case["doc_id"]], data_of(case["task"]))
     responses = [r if isinstance(r, str) else (r[0], r[1]) for r in case["responses"]]
     [scored] = score(column_tasks.tasks[case["task"]], column_tasks.column, [item], [responses])
-    assert scored.metrics[column_tasks.column.metric] == pytest.approx(case["score"], abs=1e-12)
+    assert scored.value == pytest.approx(case["score"], abs=1e-12)
 
 
 def _truthfulqa(loglikelihoods: list[float], data: Path) -> float:
@@ -94,7 +95,7 @@ def _truthfulqa(loglikelihoods: list[float], data: Path) -> float:
     column_tasks = _column_tasks("truthfulqa_mc2", data)
     responses = [[(loglikelihoods[i % 3], False) for i in range(len(item.questions))]]
     [scored] = score(column_tasks.tasks["truthfulqa_mc2"], column_tasks.column, [item], responses)
-    return scored.metrics[column_tasks.column.metric]
+    return scored.value
 
 
 def test_choices_less_likely_than_a_float_can_say_are_scored_by_their_ratios(real_data: Path) -> None:
