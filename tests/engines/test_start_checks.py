@@ -232,7 +232,8 @@ def test_cards_and_memory_must_hold_weights_and_one_request(
     assert all(words in sentence for sentence in found if words is not None), found
 
 
-def test_two_engines_on_one_card_must_share_it(tmp_path: Path) -> None:
+def test_two_engines_on_one_card_must_share_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     configs = _engines("llama-3.1-8b-dummy", tmp_path, gpu_memory_utilization="0.6")
     [found] = _refusals(configs, _cards(1, 80), together=True)
     assert found.startswith(
