@@ -4,6 +4,7 @@ Run by `make setup` with any Python from 3.11 on; needs the standard library onl
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import venv
@@ -15,6 +16,9 @@ LOCK = ROOT / "requirements" / "cpu.lock"
 STAMP = VENV / ".swiftkv-bench-setup"
 TORCH = "torch==2.13.0+cpu"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+TRITON = "triton==3.8.0"
+"""For tests of vLLM's V2 model runner on a CPU; in a folder of its own, since every vLLM that finds Triton takes V2."""
+TRITON_FOLDER = VENV / "triton"
 BREAKING = ("torchvision", "torchaudio", "torchcodec")
 CHECK = "import vllm, transformers, lm_eval, swiftkv_bench"
 
@@ -44,6 +48,7 @@ def main() -> int:
         stderr=subprocess.DEVNULL,
         check=False,
     )
+    install_triton(pip)
     print("setup: checking that vllm, transformers and lm_eval import")
     done = subprocess.run([str(python), "-c", CHECK], capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -57,10 +62,22 @@ def main() -> int:
 
 def fingerprint() -> str:
     """Digest of everything that decides what `.venv` holds."""
-    digest = hashlib.sha256(f"{sys.version_info[:2]} {TORCH} {ROOT}".encode())
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {TORCH} {TRITON} {ROOT}".encode())
     for path in (LOCK, ROOT / "pyproject.toml", Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def install_triton(pip: list[str]) -> None:
+    """Installs Triton beside the environment; without it the tests of the V2 model runner are skipped by name."""
+    shutil.rmtree(TRITON_FOLDER, ignore_errors=True)
+    if subprocess.run([*pip, "--no-deps", "--target", str(TRITON_FOLDER), TRITON], check=False).returncode != 0:
+        shutil.rmtree(TRITON_FOLDER, ignore_errors=True)
+        print(f"setup: {TRITON} cannot be had here; tests of vLLM's V2 model runner will be skipped")
+        return
+    # Of its 900 MB the interpreter needs neither the compilers nor the profilers of GPUs.
+    for name in ("bin", "lib"):
+        shutil.rmtree(TRITON_FOLDER / "triton" / "backends" / "nvidia" / name, ignore_errors=True)
 
 
 def install(command: list[str]) -> None:

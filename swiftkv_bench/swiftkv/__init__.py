@@ -25,6 +25,8 @@ nothing of the harness but ``errors``, so it also works where the harness's own 
 ``model``               the two compiled halves and what happens between them
 ``weights``             checkpoint names to parameters
 ``counters``            what a client reads at ``/metrics``
+``admission``           what a request may carry, checked when it arrives
+``served``              which model is served, for the process that takes requests
 ``forced``              a logits processor that makes an engine emit given tokens, to score them
 ``staging``             a folder that gives any interpreter the entry points
 ``transformers_model``  the same weights for ``transformers``, every layer for every token; no vLLM

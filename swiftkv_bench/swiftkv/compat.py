@@ -53,6 +53,7 @@ NEEDED = (
     ("vllm.v1.attention.backend", "CommonAttentionMetadata.is_prefilling"),
     ("vllm.v1.attention.backend", "CommonAttentionMetadata.query_start_loc_cpu"),
     ("vllm.v1.attention.backend", "CommonAttentionMetadata.seq_lens_cpu_upper_bound"),
+    ("vllm.v1.metrics.loggers", "StatLoggerBase"),
     ("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.update_state"),
     ("vllm.v1.utils", "record_function_or_nullcontext"),
 )

@@ -9,21 +9,20 @@ are untouched. Loaded into every vLLM of the environment by its entry point, for
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from swiftkv_bench.swiftkv.admission import check_forced_tokens, forced_tokens, remember
 from swiftkv_bench.swiftkv.compat import logits_processor_bases
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FORCED_TOKENS", "ForcedTokens"]
-
-FORCED_TOKENS = "swiftkv_forced_tokens"
-_ANY_VOCABULARY = 2**31  # ids are 32-bit; the model's own vocabulary is known to the engine alone
+__all__ = ["ForcedTokens"]
 
 
 class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
     """Leaves one token possible in the rows of requests that name their tokens."""
 
-    def __init__(self, _vllm_config: Any, *runner_specific: Any) -> None:
+    def __init__(self, vllm_config: Any, *runner_specific: Any) -> None:
+        remember(self, vllm_config)
         # V1: row -> (tokens to emit, the request's growing list of emitted tokens).
         self._rows: dict[int, tuple[Sequence[int], Sequence[int]]] = {}
         # V2: slot -> tokens to emit; the runner's own buffers tell how far each request is.
@@ -32,24 +31,8 @@ class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse what cannot be emitted, when the request arrives.
-
-        Raises:
-            ValueError: the tokens are no list of token ids, or fewer than the tokens to generate.
-        """
-        tokens = _forced_tokens(sampling_params)
-        if tokens is None:
-            return
-        if not isinstance(tokens, list) or not tokens:
-            raise ValueError(f"{FORCED_TOKENS} is {_short(tokens)}, must be a list of token ids, not empty")
-        if sampling_params.max_tokens != len(tokens):
-            raise ValueError(
-                f"{FORCED_TOKENS} holds {len(tokens)} tokens but max_tokens is {sampling_params.max_tokens}; "
-                f"make them equal"
-            )
-        for token in tokens:
-            if type(token) is not int or not 0 <= token < _ANY_VOCABULARY:
-                raise ValueError(f"{FORCED_TOKENS} holds {_short(token)}, must hold token ids alone")
+        """Refuse what cannot be emitted, when the request arrives; as ``check_forced_tokens``."""
+        check_forced_tokens(sampling_params)
 
     def is_argmax_invariant(self) -> bool:
         """False: greedy sampling must see the changed logits."""
@@ -60,14 +43,14 @@ class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
         from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 
         def state(params: Any, _prompt: Any, output: Sequence[int]) -> tuple[Sequence[int], Sequence[int]] | None:
-            tokens = _forced_tokens(params)
+            tokens = forced_tokens(params)
             return None if tokens is None else (tokens, output)
 
         process_dict_updates(self._rows, batch_update, state)
 
     def add_request(self, req_idx: int, sampling_params: Any) -> bool:
         """V2 runner: a request enters slot ``req_idx``. Returns whether its logits are changed."""
-        tokens = _forced_tokens(sampling_params)
+        tokens = forced_tokens(sampling_params)
         if tokens is None:
             self._slots.pop(req_idx, None)
             return False
@@ -82,7 +65,7 @@ class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
         if wanted:
             import torch
 
-            # An id that the model does not have: the request's own answer shows it, other requests go on.
+            # Admission lets an id beyond the vocabulary pass where it does not know the model: it forces nothing.
             wanted = {row: token for row, token in wanted.items() if token < logits.shape[-1]}
             rows = torch.tensor(list(wanted), dtype=torch.int64, device=logits.device)
             tokens = torch.tensor(list(wanted.values()), dtype=torch.int64, device=logits.device)
@@ -127,14 +110,3 @@ class ForcedTokens(*logits_processor_bases()):  # type: ignore[misc]
             if 0 <= emitted < len(tokens):
                 wanted[row] = tokens[emitted]
         return wanted
-
-
-def _forced_tokens(params: Any) -> Any:
-    extra = getattr(params, "extra_args", None)
-    return extra.get(FORCED_TOKENS) if extra else None
-
-
-def _short(value: Any) -> str:
-    """``value`` as Python writes it, at most 60 characters of it: it came from a client."""
-    text = repr(value[:10] if isinstance(value, list | str) else value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -18,6 +18,7 @@ ENTRY_POINTS = {
         "swiftkv_prompt_logprobs": "swiftkv_bench.swiftkv.tracker:PromptLogprobsTracker",
         "swiftkv_forced_tokens": "swiftkv_bench.swiftkv.forced:ForcedTokens",
     },
+    "vllm.stat_logger_plugins": {"swiftkv_served_model": "swiftkv_bench.swiftkv.served:ServedModel"},
 }
 """The groups and entry points that vLLM looks for; the same as in ``pyproject.toml``."""
 

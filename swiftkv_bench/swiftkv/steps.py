@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from swiftkv_bench.swiftkv.admission import FULL_DEPTH
 from swiftkv_bench.swiftkv.rows import Selection, select_rows
 
-__all__ = ["FULL_DEPTH", "Step", "needs_all_rows", "take_step"]
-
-FULL_DEPTH = "swiftkv_full"
-"""Key of ``vllm_xargs`` (``SamplingParams.extra_args``): 1 runs all layers for all rows of the request."""
+__all__ = ["Step", "needs_all_rows", "take_step"]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from swiftkv_bench.swiftkv.admission import check_keys
 from swiftkv_bench.swiftkv.compat import logits_processor_bases
 from swiftkv_bench.swiftkv.families import is_swiftkv
-from swiftkv_bench.swiftkv.steps import FULL_DEPTH, Step, needs_all_rows, take_step
+from swiftkv_bench.swiftkv.steps import Step, needs_all_rows, take_step
 
 if TYPE_CHECKING:
     import torch
@@ -54,15 +55,8 @@ class PromptLogprobsTracker(*logits_processor_bases()):  # type: ignore[misc]
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Refuse a switch that is neither on nor off, when the request arrives.
-
-        Raises:
-            ValueError: the value under ``swiftkv_full`` is not 0, 1, false or true.
-        """
-        extra = sampling_params.extra_args
-        asked = extra.get(FULL_DEPTH, 0) if extra else 0
-        if type(asked) not in (int, bool) or asked not in (0, 1):
-            raise ValueError(f"{FULL_DEPTH} is {str(asked)[:60]!r}, must be 1 for all layers in all rows, or 0")
+        """Refuse keys and switches that nobody knows, when the request arrives; as ``check_keys``."""
+        check_keys(sampling_params)
 
     def is_argmax_invariant(self) -> bool:
         """True: greedy sampling need not call ``apply``."""

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from vllm.sampling_params import SamplingParams
 from vllm.v1.sample.logits_processor.interface import BatchUpdate
 
-from swiftkv_bench.swiftkv.forced import FORCED_TOKENS, ForcedTokens
-from swiftkv_bench.swiftkv.steps import FULL_DEPTH
+from swiftkv_bench.swiftkv.admission import FORCED_TOKENS, FULL_DEPTH
+from swiftkv_bench.swiftkv.forced import ForcedTokens
 from swiftkv_bench.swiftkv.tracker import PromptLogprobsTracker
 
 ANYTHING = st.recursive(
@@ -21,6 +21,9 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=5,
 )
+
+
+UNKNOWN = SimpleNamespace(model_config=None)
 
 
 def _params(tokens: Any, max_tokens: int = 1) -> SamplingParams:
@@ -67,7 +70,7 @@ def test_admission_takes_what_is_sound_and_refuses_anything_else(key: str, check
 def test_drafts_are_rows_of_their_requests() -> None:
     # Slot 5 (prompt of 3, forced to 6, 7) has the rows of positions 2, 3, 4; slot 1 decodes freely.
     requests = SimpleNamespace(prompt_len=SimpleNamespace(gpu=torch.tensor([0, 4, 0, 0, 0, 3])))
-    processor = ForcedTokens(SimpleNamespace(), requests)
+    processor = ForcedTokens(UNKNOWN, requests)
     assert processor.add_request(5, _params([6, 7], max_tokens=2)) is True
     assert processor.add_request(1, SamplingParams()) is False
     context = SimpleNamespace(
@@ -78,11 +81,36 @@ def test_drafts_are_rows_of_their_requests() -> None:
     assert logits[:2].argmax(dim=1).tolist() == [6, 7]
 
 
-def test_an_id_beyond_the_vocabulary_disturbs_no_other_request() -> None:
-    processor = ForcedTokens(SimpleNamespace(), torch.device("cpu"), False)
-    added: list[Any] = [(0, _params([8]), [1], []), (1, _params([3]), [1], [])]
+@pytest.mark.parametrize("tokens", [[8], [-1], [True], [], "abc", [3, 3]])
+def test_what_came_without_a_check_is_not_forced_and_disturbs_no_other_request(tokens: Any) -> None:
+    processor = ForcedTokens(UNKNOWN, torch.device("cpu"), False)
+    added: list[Any] = [(0, _params(tokens), [1], []), (1, _params([3]), [1], [])]
     processor.update_state(BatchUpdate(batch_size=2, removed=[], added=added, moved=[]))
     logits = processor.apply(torch.zeros(2, 8))
     assert logits[0].tolist() == [0.0] * 8
     assert int(logits[1].argmax()) == 3
     assert logits[1].isinf().sum() == 7
+
+
+def _engine_of(vocabulary: int) -> Any:
+    return SimpleNamespace(model_config=SimpleNamespace(get_vocab_size=lambda: vocabulary))
+
+
+def test_an_id_that_the_served_model_does_not_have_is_refused_at_admission() -> None:
+    served = ForcedTokens(_engine_of(8))
+    ForcedTokens.validate_params(_params([7]))
+    with pytest.raises(ValueError, match=r"swiftkv_forced_tokens holds 8, but the model has tokens 0 \.\. 7"):
+        ForcedTokens.validate_params(_params([8]))
+    # Nobody knows which of two engines of one process a request is for.
+    processor = ForcedTokens(_engine_of(10))
+    ForcedTokens.validate_params(_params([8]))
+    del served, processor
+    ForcedTokens.validate_params(_params([2**31 - 1]))
+
+
+@pytest.mark.parametrize("key", ["swiftkv_forced_token", "swiftkv_mode", "swiftkv_"])
+def test_a_key_that_nobody_knows_is_refused_at_admission(key: str) -> None:
+    words = f"unknown key '{key}'; known are swiftkv_forced_tokens, swiftkv_full"
+    with pytest.raises(ValueError, match=words):
+        PromptLogprobsTracker.validate_params(SamplingParams(extra_args={key: 1}))
+    PromptLogprobsTracker.validate_params(SamplingParams(extra_args={"other_plugin": 1}))

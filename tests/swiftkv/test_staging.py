@@ -32,7 +32,7 @@ def test_entry_points_are_those_of_the_project() -> None:
 def test_a_bare_interpreter_finds_the_entry_points(tmp_path: Path) -> None:
     code = (
         "from importlib.metadata import entry_points\n"
-        "for group in ('vllm.general_plugins', 'vllm.logits_processors'):\n"
+        f"for group in {tuple(ENTRY_POINTS)}:\n"
         "    print(*sorted(point.value for point in entry_points(group=group)))"
     )
     expected = [" ".join(sorted(points.values())) for points in ENTRY_POINTS.values()]
