@@ -139,10 +139,6 @@ def test_impossible_layer_groups_are_named(layers: int, first: int, size: int, w
         ({"speculative_config": SimpleNamespace(method="eagle3")}, "speculative method 'eagle3' reads hidden states"),
         ({"speculative_config": SimpleNamespace(method="extract_hidden_states")}, "method 'extract_hidden_states'"),
         ({"speculative_config": SimpleNamespace(method="suffix")}, "speculative method 'suffix' reads hidden states"),
-        (
-            {"speculative_config": SimpleNamespace(method="eagle"), "use_v2_model_runner": True},
-            "speculative method 'eagle' reads hidden states of the target's layers or was never run",
-        ),
         ({"sliding_window": 4096}, "sliding_window is 4096, but later layers attend to the whole context"),
         (
             {"quantization": "awq", "quantization_config": {"quant_method": "awq"}},
