@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from swiftkv_bench import credentials
+from swiftkv_bench import credentials, redaction
 from swiftkv_bench.errors import InputError
 
 _PORTS = {"http": 80, "https": 443}
@@ -86,6 +86,10 @@ class Access:
     def headers(self) -> Mapping[str, str]:
         """Headers of every request."""
         return {} if self.api_key is None else {"Authorization": credentials.authorization(self.api_key)}
+
+    def hide(self, text: str) -> str:
+        """A text of the server's without what it was shown: servers repeat keys in their refusals."""
+        return redaction.redact_text(text, credentials.secrets_of(self.api_key))
 
     def context(self) -> ssl.SSLContext:
         """Certificates that are accepted of a server."""

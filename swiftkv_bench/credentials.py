@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from swiftkv_bench.errors import InputError
 
+_SHORTEST = 4
+"""Letters of a secret that is looked for in texts: shorter ones stand in words."""
 _USERINFO = re.compile(r"(?<=://)[^/?#\s@]*@")
 """`user:password@` of a URL in any text; a password that holds an @ of its own must be written %40."""
 
@@ -38,6 +40,16 @@ def split_url(url: str) -> tuple[str, str | None]:
     said = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     key = f"Basic {base64.b64encode(said.encode()).decode()}"
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), key
+
+
+def secrets_of(key: str | None) -> frozenset[str]:
+    """What no text may show of a key: itself, and of a basic one the name and password in it."""
+    scheme, _, said = (key or "").rpartition(" ")
+    found = {said}
+    if scheme.lower() == "basic":
+        plain = base64.b64decode(said).decode("utf-8", "replace")
+        found |= {plain, plain.partition(":")[2]}
+    return frozenset(one for one in found if len(one) >= _SHORTEST)
 
 
 def hidden(text: str, mask: str = "***@") -> str:

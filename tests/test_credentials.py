@@ -37,3 +37,12 @@ def test_no_text_shows_the_credentials_of_a_url() -> None:
     assert (
         hidden("see http://me:pw@h/v1 and https://tok@h2, not a@b") == "see http://***@h/v1 and https://***@h2, not a@b"
     )
+
+
+def test_what_a_server_repeats_of_a_key_is_hidden() -> None:
+    assert (
+        Access(api_key="sk-12345").hide("Incorrect API key provided: sk-12345.") == "Incorrect API key provided: ***."
+    )
+    basic = split_url("http://me:pw-9876@host")[1]
+    assert Access(api_key=basic).hide("no me:pw-9876, no pw-9876, no bWU6cHctOTg3Ng==") == "no ***, no ***, no ***"
+    assert Access().hide("nothing") == "nothing"

@@ -183,11 +183,14 @@ class Client:
     def _refused(self, path: str, times: int, answer: _Answer) -> EngineError:
         where = f"{self.base_url}{path}{self._route.via}"
         if answer.status in _RETRIED_STATUS - {429}:
-            return self._lost(path, times, f"HTTP {answer.status}: {said_of(answer.content)}")
+            return self._lost(path, times, f"HTTP {answer.status}: {self._said(answer)}")
         if answer.status < 400:
             to = answer.location or "no address"
             return RefusedError(answer.status, f"{where} redirects (HTTP {answer.status}) to {to}; give that address")
-        return RefusedError(answer.status, f"{where} answered HTTP {answer.status}: {said_of(answer.content)}")
+        return RefusedError(answer.status, f"{where} answered HTTP {answer.status}: {self._said(answer)}")
+
+    def _said(self, answer: _Answer) -> str:
+        return self._access.hide(said_of(answer.content))
 
     def _lost(self, path: str, times: int, why: str) -> LostError:
         attempts = f" in {times} attempts" if times > 1 else ""

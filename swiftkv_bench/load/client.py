@@ -165,8 +165,8 @@ class Client:
         waited = None if delay_s is None or self._delay0 is None else delay_s - self._delay0
         sent = [self._requests[i % len(self._requests)] for i in range(len(self._rows))]
         columns = self._rows.columns(self._t0)
-        if self._route.via:
-            columns["errors"] = {i: f"{text} ({self._route.via.strip()})" for i, text in columns["errors"].items()}
+        via, hide = f" ({self._route.via.strip()})" if self._route.via else "", self._job.target.access.hide
+        columns["errors"] = {i: hide(text) + via for i, text in columns["errors"].items()}
         return Slice(
             prompt_tokens_asked=np.array([request.prompt_tokens for request in sent], dtype=np.int64),
             output_tokens_asked=np.array([request.output_tokens for request in sent], dtype=np.int64),
