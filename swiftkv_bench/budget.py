@@ -36,7 +36,7 @@ class Budget:
             together: all engines are up at once; otherwise one is.
             one_by_one: engines that are up at once start one after the other.
         """
-        self._deadline = None if seconds is None else clock() + seconds - min(FINISH_S, seconds / 20)
+        self.deadline_s = None if seconds is None else clock() + seconds - min(FINISH_S, seconds / 20)
         self._speed = speed
         self._together = together
         self._one_by_one = one_by_one
@@ -52,13 +52,13 @@ class Budget:
             remaining: trials not yet done, this one among them, in order of execution.
             running: arms whose engine is up.
         """
-        if self._deadline is None:
+        if self.deadline_s is None:
             return True
         key = _pair(trial)
         if key not in self._decided:
             begun = [t for t in remaining if self._decided.get(_pair(t)) or _pair(t) == key]
             needed = MARGIN * sum(self.expected_s(t) for t in begun) + self.starts_s(begun, running)
-            self._decided[key] = self._clock() + needed <= self._deadline
+            self._decided[key] = self._clock() + needed <= self.deadline_s
         return self._decided[key]
 
     def expected_s(self, trial: Trial) -> float:

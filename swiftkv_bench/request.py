@@ -13,6 +13,7 @@ from swiftkv_bench.engines.models import vocabulary
 from swiftkv_bench.engines.profiles import WITH_GPU, WITHOUT_GPU, load_profile
 from swiftkv_bench.engines.resolve import EngineConfig, EngineOptions, resolve_engines
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.load.driver import REQUEST_TIMEOUT_S
 from swiftkv_bench.schema.accuracy import AccuracyPlan
 from swiftkv_bench.schema.engine import Arm, Profile
 from swiftkv_bench.schema.manifest import RunPlan
@@ -34,6 +35,8 @@ class RunRequest:
     together: bool
     accuracy: Prepared | None = None
     workers: int = 1
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+    """A request of the load that takes longer has stalled."""
     self_test: bool = True
     """Measure the client on the fake engine before the engines start."""
     slo: str | None = None

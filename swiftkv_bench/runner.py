@@ -21,6 +21,7 @@ from swiftkv_bench.engines.resolve import EngineConfig, build
 from swiftkv_bench.errors import EngineError, InputError, ProbeError, StorageError
 from swiftkv_bench.estimate import speed_of
 from swiftkv_bench.judge.stopping import decider
+from swiftkv_bench.load.driver import Options
 from swiftkv_bench.notation import parse_objective
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.refusal import likely_cause
@@ -306,6 +307,11 @@ class _Execution:
             if info.start_s is not None:
                 self.budget.started(info.start_s)
 
+    @property
+    def _options(self) -> Options:
+        request = self.request
+        return Options(request.workers, request_timeout_s=request.request_timeout_s, deadline_s=self.budget.deadline_s)
+
     def _trial(self, trial: Trial, fleet: Fleet) -> None:
         """Runs one trial, starting its engine if need be, and puts it on disk."""
         begun, up = perf_counter(), fleet.running
@@ -319,7 +325,7 @@ class _Execution:
             return
         engine = Serving(info, fleet.config(trial.arm), fleet.session(trial.arm))
         try:
-            found = measure(trial, engine, self.gpus, self.observer, workers=self.request.workers)
+            found = measure(trial, engine, self.gpus, self.observer, self._options)
         except MeasureInterruptedError as e:
             self.run.write_trial(e.recorded.record, e.recorded.table)
             raise
@@ -328,6 +334,9 @@ class _Execution:
         self.run.write_trial(found.record, found.table)
         if found.record.status == "complete":
             self.budget.took(trial, perf_counter() - ready)
+        elif found.record.status == "interrupted":
+            self.left_out += 1
+            self.observer.note(f"{trial.trial_id} was cut: {found.record.reason}")
         else:
             self.failed_trials += 1
             self.observer.note(f"{trial.trial_id} failed: {found.record.reason}")

@@ -1,7 +1,7 @@
 """One load trial from start to record, and the self-test before the first: load, server counters, telemetry."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from swiftkv_bench.checks import sentence
 from swiftkv_bench.engines.models import tokenizer_file, vocabulary
@@ -61,7 +61,7 @@ class MeasureInterruptedError(KeyboardInterrupt):
         self.recorded = recorded
 
 
-def measure(trial: Trial, engine: Serving, gpus: Gpus | None, observer: Observer, *, workers: int) -> Recorded:
+def measure(trial: Trial, engine: Serving, gpus: Gpus | None, observer: Observer, options: Options) -> Recorded:
     """Runs one trial. One that cannot be run, or in which no request succeeds, is recorded as failed.
 
     Raises:
@@ -76,13 +76,15 @@ def measure(trial: Trial, engine: Serving, gpus: Gpus | None, observer: Observer
     try:
         as_text = trial.point.form.prompt == "text" or trial.point.prompts is not None
         texts = load_texts(tokenizer_file(spec.tokenizer)) if as_text else None
-        done = run_trial(trial, target, observer, options=Options(workers=workers, texts=texts), window=watch)
+        done = run_trial(trial, target, observer, options=replace(options, texts=texts), window=watch)
     except TrialInterruptedError as e:
         watch.abandon()
         raise MeasureInterruptedError(_recorded(trial, e.run, watch, "interrupted", "stopped by the user")) from e
     except EngineError as e:
         watch.abandon()
         return Recorded(TrialRecord.not_run(trial, str(e).splitlines()[0]), RequestTable.empty())
+    if done.cut:
+        return _recorded(trial, done, watch, "interrupted", "the time budget (--budget) was used up")
     if (done.table.status == STATUS.index("ok")).any():
         return _recorded(trial, done, watch, "complete", None)
     first = next(iter(done.table.errors.values()), "none")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import get_args
 
 import pytest
@@ -14,11 +15,13 @@ import pytest
 from swiftkv_bench.checks import check_trial
 from swiftkv_bench.engines.fake.faults import Kind
 from swiftkv_bench.load.driver import Options, run_trial
+from swiftkv_bench.load.job import Slice
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.metrics import server_metrics, trial_metrics
 from swiftkv_bench.observer import Silent
-from swiftkv_bench.schema.perf import Arrivals, Trial, TrialRecord
+from swiftkv_bench.schema.perf import STATUS, Arrivals, Trial, TrialRecord
 from tests.fake_engine import fake_engine
+from tests.load.scripted import job, prompts, run
 from tests.synthetic import point
 
 TTFT_S, ITL_S, TOKENS, REQUESTS = 0.05, 0.01, 12, 4
@@ -100,6 +103,11 @@ def url() -> Iterator[str]:
         yield address
 
 
+def asked(url: str, fault: str, n: int = 1, output_tokens: int = TOKENS, **changes: object) -> Slice:
+    target = Target(url, "fake", extra_body={"fault": fault})
+    return run(job(target, of=prompts(n, output_tokens), **changes))
+
+
 @pytest.mark.parametrize("fault", MODES)
 def test_every_fault_mode_gives_the_right_figures_or_none(fault: str, url: str) -> None:
     wanted = MODES[fault]
@@ -126,6 +134,47 @@ def test_every_fault_mode_gives_the_right_figures_or_none(fault: str, url: str) 
         assert tpot.mean is None
     else:
         assert tpot.mean == pytest.approx(wanted.itl, rel=0.2)
+
+
+def test_comments_are_no_movement(url: str) -> None:
+    found = asked(url, "pings:after=3,delay_s=0.05", idle_timeout_s=1.0)
+    assert [STATUS[code] for code in found.status] == ["stalled"]
+    assert (found.errors, found.chunk_count.tolist()) == ({0: "no content arrived for 1 s"}, [3])
+    assert 1.0 <= found.end_s[0] - found.chunk_s[-1] < 2.0
+
+
+def test_content_is_movement_however_long_it_takes(url: str) -> None:
+    found = asked(url, "comments", output_tokens=150, idle_timeout_s=0.5)
+    assert [STATUS[code] for code in found.status] == ["ok"]
+    assert found.end_s[0] - found.sent_s[0] > 1.5
+
+
+def test_a_request_has_a_time_as_a_whole(url: str) -> None:
+    found = asked(url, "comments", output_tokens=1000, request_timeout_s=0.5)
+    assert [STATUS[code] for code in found.status] == ["stalled"]
+    assert found.errors == {0: "it was not finished after 0.5 s (--request-timeout)"}
+    assert 0.5 <= found.end_s[0] - found.sent_s[0] < 1.0
+
+
+def test_a_request_that_met_a_closed_connection_is_sent_once_more_and_stamped_anew(url: str) -> None:
+    found = asked(url, "drop-idle", n=4)
+    assert [STATUS[code] for code in found.status] == ["ok"] * 4
+    assert found.sent_again == 3
+    first_s = found.chunk_s[found.chunk_begin] - found.sent_s
+    assert (first_s >= TTFT_S).all()
+    assert (first_s < TTFT_S + SLACK_S).any()
+
+
+def test_a_trial_is_cut_at_its_deadline(url: str) -> None:
+    at = point(20, Arrivals(process="all-at-once"), 2, output_len=500)
+    trial = Trial(trial_id="t", point=at, arm="baseline", repeat=0, seed=7)
+    begun = perf_counter()
+    options = Options(deadline_s=begun + 2.5)
+    done = run_trial(trial, Target(url, "fake", ((0, 512),)), Silent(), options=options)
+    assert done.cut
+    assert 2.5 <= perf_counter() - begun < 4.5
+    assert [STATUS[code] for code in done.table.status] == ["cancelled"] * 2
+    assert set(done.table.errors.values()) == {"the time budget was used up first"}
 
 
 def test_every_fault_mode_is_tested() -> None:

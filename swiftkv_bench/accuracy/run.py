@@ -136,7 +136,7 @@ def run_accuracy(
         run.statuses.require_engine(arm, targets[arm].engine_key)
         for name, reason in prepared.missing.items():
             run.statuses.put(ColumnStatus(arm=arm, column=name, status="not run", reason=reason))
-    sessions = [Session(arm, targets[arm], folder, run.stop) for arm in arms]
+    sessions = [Session(arm, targets[arm], folder, run.stop, observer) for arm in arms]
     try:
         for column_tasks in prepared.columns if sessions else ():
             run.column(column_tasks, sessions)

@@ -25,6 +25,7 @@ from typing import Any
 from swiftkv_bench.accuracy.generation import valid_text
 from swiftkv_bench.accuracy.items import Continuation, Generation, Question
 from swiftkv_bench.errors import EngineError, ProbeError, ScoringError
+from swiftkv_bench.load.events import FINISHED
 from swiftkv_bench.schema.accuracy import ScoringMethod
 
 COMPLETIONS = "/v1/completions"
@@ -162,9 +163,19 @@ def generation_body(question: Generation) -> dict[str, Any]:
 
 
 def read_generation(response: Any) -> Answer:
-    """[text, finish reason] of a completion."""
+    """[text, finish reason] of a completion.
+
+    Raises:
+        EngineError: one of them is missing.
+        ScoringError: the engine did not finish it.
+    """
     choice = _choice(response)
-    return [valid_text(_text(choice)), choice.get("finish_reason")]
+    missing = [key for key in ("text", "finish_reason") if key not in choice]
+    if missing:
+        raise EngineError(f"the engine's answer lacks {' and '.join(missing)}: {str(choice)[:120]}; answers need both")
+    if choice["finish_reason"] not in FINISHED:
+        raise ScoringError(f"the engine ended the answer with finish_reason {choice['finish_reason']!r}")
+    return [valid_text(choice["text"]), choice["finish_reason"]]
 
 
 def token_choice_body(context: Sequence[int], tokens: Sequence[int], way: str) -> dict[str, Any]:
@@ -268,17 +279,14 @@ def _next_tokens(continuations: Sequence[Continuation], way: str, method: Scorin
     return Script(requests, method, combine)
 
 
-def _choice(response: Any) -> Any:
+def _choice(response: Any) -> dict[str, Any]:
     try:
-        return response["choices"][0]
+        choice = response["choices"][0]
     except (KeyError, IndexError, TypeError) as e:
         raise EngineError(f"the engine's answer has no choices: {str(response)[:120]}") from e
-
-
-def _text(choice: Any) -> Any:
-    if not isinstance(choice, dict) or "text" not in choice:
-        raise EngineError(f"the engine's answer has no text: {str(choice)[:120]}")
-    return choice["text"]
+    if not isinstance(choice, dict):
+        raise EngineError(f"the engine's answer has a choice that is no object: {str(choice)[:120]}")
+    return choice
 
 
 def _field(value: Any, name: str) -> Any:

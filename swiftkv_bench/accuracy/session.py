@@ -17,6 +17,7 @@ from swiftkv_bench.accuracy.scoring import COMPLETIONS, Abilities, Answer, Reque
 from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.engines.client import Client, LostError, RefusedError
 from swiftkv_bench.errors import ScoringError
+from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.accuracy import ScoringMethod
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.manifest import Probe
@@ -65,12 +66,12 @@ class Session:
         probes: outcomes of the engine's probes, once it was probed.
     """
 
-    def __init__(self, arm: Arm, target: Target, folder: Path, stop: threading.Event) -> None:
+    def __init__(self, arm: Arm, target: Target, folder: Path, stop: threading.Event, observer: Observer) -> None:
         self.arm: Arm = arm
         self.target = target
         self.probes: list[Probe] = []
         self._stop = stop
-        self._client = Client(target.base_url, target.access)
+        self._client = Client(target.base_url, target.access, observer=observer)
         self._journal = Journal(folder / "journal" / f"{arm}.jsonl")
         self._lock = threading.Lock()
 

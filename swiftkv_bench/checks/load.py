@@ -65,6 +65,7 @@ def check_trial(record: TrialRecord, table: RequestTable, m: TrialMetrics, serve
         *check_tokens(table, m, whole=record.trial.point.form.ignore_eos),
         _server(m, server, record.client),
         _preempted(server),
+        _sent_again(record.client),
     ]
     trial = record.trial
     located = (replace(f, point=trial.point.point_id, arm=trial.arm) for f in found if f is not None)
@@ -237,6 +238,17 @@ def _preempted(server: ServerMetrics) -> Finding | None:
         f"The engine preempted {server.preemptions:,} requests: its key-value cache was full.",
         "Raise gpu-memory-utilization, or kv-cache-memory-bytes where that is set, or lower max-num-seqs or the rate, "
         "unless that is what you measure.",
+    )
+
+
+def _sent_again(client: ClientTelemetry | None) -> Finding | None:
+    if client is None or not client.sent_again:
+        return None
+    return Finding(
+        "sent-again",
+        "note",
+        f"{client.sent_again:,} requests were sent once more: the server had closed the connection they went out on.",
+        "Raise the server's keep-alive time where their lateness matters; they are stamped anew.",
     )
 
 

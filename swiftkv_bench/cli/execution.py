@@ -15,6 +15,7 @@ from swiftkv_bench.cli.progress import observer as make_observer
 from swiftkv_bench.engines.memory import hardware_here
 from swiftkv_bench.engines.start_checks import check_start
 from swiftkv_bench.errors import EngineError
+from swiftkv_bench.load.driver import REQUEST_TIMEOUT_S
 from swiftkv_bench.notation import parse_duration, parse_objective
 from swiftkv_bench.observer import Observer
 from swiftkv_bench.points import LoadRequest
@@ -116,10 +117,15 @@ def build_request(
         together=together,
         accuracy=prepared,
         workers=1 if load is None else load.workers,
+        request_timeout_s=_request_timeout_s(load),
         self_test=load is not None and load.self_test,
         slo=None if load is None else load.slo,
         budget_s=None if load is None or load.budget is None else parse_duration(load.budget, "--budget"),
     )
+
+
+def _request_timeout_s(load: LoadFlags | None) -> float:
+    return REQUEST_TIMEOUT_S if load is None else parse_duration(load.request_timeout, "--request-timeout")
 
 
 def new_manifest(wanted: RunRequest) -> Manifest:

@@ -219,6 +219,9 @@ class LoadFlags:
         bool,
         typer.Option("--self-test/--no-self-test", help="Measure the client on the fake engine first, a few seconds."),
     ] = True
+    request_timeout: Annotated[
+        str, typer.Option(help="Time for one request, e.g. 90s; one that takes longer has failed as stalled.")
+    ] = "60min"
     budget: Annotated[
         str | None, typer.Option(help="Time for the whole run, e.g. 480s: leaves out trials that do not fit.")
     ] = None

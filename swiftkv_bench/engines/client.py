@@ -91,6 +91,8 @@ class Client:
         self._waits = RETRY_AFTER_WAITS if patient else 0
         self._observer = Silent() if observer is None else observer
         self._lock = threading.Lock()
+        self._waiting = 0
+        """Requests that wait as they were told."""
         self._idle: list[http.client.HTTPConnection] = []
         self._busy: set[http.client.HTTPConnection] = set()
         self._closed = threading.Event()
@@ -176,9 +178,15 @@ class Client:
     def _wait(self, path: str, told_s: float) -> None:
         """Waits as a busy server tells."""
         wait_s = min(told_s, RETRY_AFTER_MOST_S)
-        self._observer.progress("busy", f"{self.base_url}{path} is busy and says to wait {units.duration(told_s)}")
+        with self._lock:
+            self._waiting += 1
+            text = f"{self.base_url}{path} is busy and says to wait {units.duration(told_s)}"
+            self._observer.progress("busy", text)
         self._closed.wait(wait_s)
-        self._observer.finish("busy")
+        with self._lock:
+            self._waiting -= 1
+            if not self._waiting:
+                self._observer.finish("busy")
 
     def _refused(self, path: str, times: int, answer: _Answer) -> EngineError:
         where = f"{self.base_url}{path}{self._route.via}"

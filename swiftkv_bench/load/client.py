@@ -74,7 +74,8 @@ class Client:
         self._due_list = array("d")
         self._until_s = NEVER
         self._reserve = 0
-        self._sweep_s = min(1.0, job.idle_timeout_s / 4)
+        self._sent_again = 0
+        self._sweep_s = min(1.0, job.idle_timeout_s / 4, job.request_timeout_s / 4)
         self._t0 = self._cpu0 = 0.0
         self._delay0: float | None = None
 
@@ -176,6 +177,7 @@ class Client:
             max_rss_bytes=max_rss_bytes(),
             loop=loop_name,
             pacer=self._pacer.kind,
+            sent_again=self._sent_again,
             tail_requests=max(0, self._next - self._ramp - self._wanted) * self._job.turns,
             **columns,
         )
@@ -257,11 +259,21 @@ class Client:
         self, connection: Connection, exchange: Exchange, status: RequestStatus | None, error: str | None
     ) -> None:
         self._active.pop(connection, None)
+        if status == "reset" and exchange.reused and not exchange.received_bytes and self._open:
+            # The server had closed it before the request came.
+            self._send_again(exchange)
+            return
         end_s = exchange.last_s if status is None else perf_counter()
         ended_as = None if status is None else (status, error or "")
         self._pool.give(connection)
         ok = self._record(exchange, ended_as, end_s, closed=connection.closed)
         self._after(exchange.index, ok=ok)
+
+    def _send_again(self, exchange: Exchange) -> None:
+        index = exchange.index
+        self._sent_again += 0 <= index < self._measured
+        self._waiting[index] = exchange.scheduled_s
+        self._pool.open(lambda found: self._send_when_connected(found, index))
 
     def _after(self, index: int, *, ok: bool) -> None:
         # From the loop, so that a server that refuses at once does not recurse.
@@ -304,14 +316,26 @@ class Client:
             return
         now = perf_counter()
         for connection, exchange in list(self._active.items()):
-            if now - exchange.last_s > self._job.idle_timeout_s:
+            reason = self._stalled(exchange, now)
+            if reason is not None:
                 del self._active[connection]
                 connection.abort()
-                reason = f"nothing arrived for {self._job.idle_timeout_s:g} s"
                 self._record(exchange, ("stalled", reason), now, closed=True)
                 self._after(exchange.index, ok=False)
         self._check_drained()
         self._loop.call_later(self._sweep_s, self._sweep)
+
+    def _stalled(self, exchange: Exchange, now: float) -> str | None:
+        """Why a request is given up; None while it moves."""
+        idle_s, whole_s = self._job.idle_timeout_s, self._job.request_timeout_s
+        if now - exchange.sent_s > whole_s:
+            return f"it was not finished after {whole_s:g} s (--request-timeout)"
+        if now - exchange.content_s <= idle_s:
+            return None
+        if now - exchange.last_s > idle_s:
+            return f"nothing arrived for {idle_s:g} s"
+        exchange.look_for_content()
+        return None if now - exchange.content_s <= idle_s else f"no content arrived for {idle_s:g} s"
 
 
 def run_queue_delay_s() -> float | None:

@@ -33,12 +33,18 @@ and a request that meets the closing would be lost."""
 class Exchange:
     """One request under way: what has been received, and when."""
 
-    __slots__ = ("before", "before_s", "condense_at", "index", "parts", "scheduled_s", "sent_s", "times")
+    __slots__ = (
+        "before", "before_s", "condense_at", "content_s", "index", "parts", "reused", "scheduled_s", "sent_s", "times",
+    )  # fmt: skip
 
     def __init__(self, index: int, scheduled_s: float) -> None:
         self.index = index
         self.scheduled_s = scheduled_s
         self.sent_s = float("nan")
+        self.content_s = float("nan")
+        """When content last came, as far as it was looked for; at first when it was sent."""
+        self.reused = False
+        """Whether its connection had carried another before."""
         self.parts: list[bytes] = []
         self.times: list[float] = []
         self.before: Condensed | None = None
@@ -60,6 +66,11 @@ class Exchange:
             return
         self.before, self.before_s = condensed, self.times[-1]
         self.parts, self.times, self.condense_at = [], [], CONDENSE_READS
+
+    def look_for_content(self) -> None:
+        """Brings `content_s` up to date; what else came is no movement."""
+        found = response.last_content_s(self.reply(closed=False))
+        self.content_s = self.content_s if found is None else max(found, self.content_s)
 
     @property
     def received_bytes(self) -> int:
@@ -108,7 +119,8 @@ class Connection(asyncio.Protocol):
         self.exchange = exchange
         self._head = None
         self._received = 0
-        exchange.sent_s = perf_counter()
+        exchange.reused = self.idle_since_s is not None
+        exchange.sent_s = exchange.content_s = perf_counter()
         if self._transport is None:
             raise RuntimeError("send needs a connection that is up")
         if self._fd is None:
@@ -277,10 +289,10 @@ class Pool:
         if self.opening < len(self._waiters):
             self.open()
 
-    def open(self) -> asyncio.Task[None]:
-        """Opens one more connection."""
+    def open(self, then: Callable[[Connection | None], None] | None = None) -> asyncio.Task[None]:
+        """Opens one more connection, for `then` alone where that is given; it gets None when opening fails."""
         self.opening += 1
-        task = self._loop.create_task(self._open())
+        task = self._loop.create_task(self._open(then))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -307,18 +319,22 @@ class Pool:
         )
         return connection
 
-    async def _open(self) -> None:
+    async def _open(self, then: Callable[[Connection | None], None] | None) -> None:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 connection = await self._connected()
         except OSError as e:
             self.last_error = e
             self.opening -= 1
-            if self._waiters:
+            if then is not None:
+                then(None)
+            elif self._waiters:
                 self._waiters.pop(0)(None)
             return
         self.opening -= 1
-        if self._waiters:
+        if then is not None:
+            then(connection)
+        elif self._waiters:
             self._waiters.pop(0)(connection)
         else:
             # Below the used ones, so that these stay warm.

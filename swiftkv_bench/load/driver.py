@@ -34,6 +34,7 @@ from swiftkv_bench.observer import Observer
 from swiftkv_bench.schema.perf import PROCESSES, Arrivals, ClientTelemetry, Float, Int, Point, RequestTable, Trial
 
 IDLE_TIMEOUT_S = 600.0
+REQUEST_TIMEOUT_S = 3600.0
 _LEAD_S = 0.05
 """From the order to start to the start of the window, so that all processes have it."""
 _TAIL_LEAST_S = 120.0
@@ -55,6 +56,8 @@ class TrialRun(NamedTuple):
     started_utc: str
     start_s: float
     """The start of the window on the `perf_counter` axis."""
+    cut: bool = False
+    """Whether the deadline came first; requests that had not ended are `cancelled`."""
 
 
 class TrialInterruptedError(KeyboardInterrupt):
@@ -82,7 +85,11 @@ class Options:
     workers: int = 1
     """Client processes; each gets every n-th request."""
     idle_timeout_s: float = IDLE_TIMEOUT_S
-    """A request on which nothing moves for so long has stalled."""
+    """A request that brings no content for so long has stalled."""
+    request_timeout_s: float = REQUEST_TIMEOUT_S
+    """So has one that takes longer as a whole."""
+    deadline_s: float | None = None
+    """The trial is cut then, on the `perf_counter` axis."""
     texts: Texts | None = None
     """The tokenizer, for prompts as text; without it those of a file are sent uncounted."""
 
@@ -107,7 +114,7 @@ def run_trial(
 
     Raises:
         InputError: a file of the point cannot be used, or the target is not one.
-        EngineError: a client process ended before its time.
+        EngineError: a client process ended before its time, or the deadline came before the window.
         TrialInterruptedError: Ctrl-C after the window opened.
     """
     load = _load(trial, target, options)
@@ -115,7 +122,8 @@ def run_trial(
     with _Workers(options.workers) as workers:
         workers.give(jobs)
         del jobs
-        workers.wait("ready", lambda _: None)
+        if workers.wait("ready", lambda _: None, options.deadline_s) is None:
+            raise EngineError("the time budget was used up before the window opened; give more")
         ramp_s = trial.point.arrivals.ramp_up_s
         if window is not None and not ramp_s:
             window.opens()
@@ -123,7 +131,7 @@ def run_trial(
         started_utc = started.isoformat(timespec="milliseconds")
         start_s = perf_counter() + _LEAD_S + ramp_s
         workers.tell("go", start_s)
-        interrupted = False
+        interrupted = cut = False
         try:
             if ramp_s:
                 observer.progress("load", f"{trial.trial_id}: the rate grows for {ramp_s:g} s before the window")
@@ -132,14 +140,15 @@ def run_trial(
                     window.opens()
             measured = sum(map(len, load.prompts))
             total = None if trial.point.requests is None and load.due_s is None else measured
-            workers.wait("drained", lambda progress: _show(observer, trial, progress, total))
+            drained = workers.wait("drained", lambda p: _show(observer, trial, p, total), options.deadline_s)
+            cut = drained is None
             if window is not None:
                 window.closes()
         except KeyboardInterrupt:
             interrupted = True
-        workers.tell("cancel" if interrupted else "stop", 0.0)
-        slices = workers.wait("slice", lambda _: None)
-    run = _finish(trial.point, load, slices, (started_utc, start_s))
+        workers.tell("cancel" if interrupted else "cut" if cut else "stop", 0.0)
+        slices = workers.wait("slice", lambda _: None) or []
+    run = _finish(trial.point, load, slices, (started_utc, start_s))._replace(cut=cut)
     observer.finish("load")
     if interrupted:
         raise TrialInterruptedError(run)
@@ -237,6 +246,7 @@ def _jobs(point: Point, load: _Load, target: Target, options: Options) -> list[J
             duration_s=point.duration_s if load.due_s is None and point.requests is None else None,
             warmup=[encode(prompt, target) for prompt in load.warmup] if worker == 0 else [],
             idle_timeout_s=options.idle_timeout_s,
+            request_timeout_s=options.request_timeout_s,
             ramp_s=load.ramp_s[worker::workers],
             most_in_flight=None if cap is None else len(range(worker, cap, workers)),
             turns=1 if point.turns is None else point.turns.count,
@@ -260,6 +270,7 @@ def _finish(point: Point, load: _Load, slices: Sequence[Slice], started: tuple[s
             "cpu_s": sum(part.cpu_s for part in slices),
             "run_queue_delay_s": None if None in delays else sum(delay or 0.0 for delay in delays),
             "max_rss_bytes": None if None in peaks else sum(peak or 0 for peak in peaks),
+            "sent_again": sum(part.sent_again for part in slices) or None,
             "tail_requests": sum(part.tail_requests for part in slices),
             "workers": len(slices),
             "loop": slices[0].loop,
@@ -356,14 +367,22 @@ class _Workers:
             with self._alive(i) as process:
                 _pipe(process.stdin).write(f"{word} {value!r}\n".encode())
 
-    def wait(self, word: str, progress: Callable[[Progress], None]) -> list[Any]:
-        """The value that each process says with `word`; progress said meanwhile is summed and passed on."""
+    def wait(
+        self, word: str, progress: Callable[[Progress], None], deadline_s: float | None = None
+    ) -> list[Any] | None:
+        """The value that each process says with `word`; progress said meanwhile is summed and passed on.
+
+        None when the deadline comes first.
+        """
         said: dict[int, Any] = {}
         latest = [Progress(0, 0, 0, 0)] * len(self._processes)
         streams = {_pipe(process.stdout).fileno(): i for i, process in enumerate(self._processes)}
         while len(said) < len(streams):
             # One that has said its word may have ended since; what else it says is for the next wait.
-            ready, _, _ = select.select([fd for fd, i in streams.items() if i not in said], [], [])
+            left_s = None if deadline_s is None else max(0.0, deadline_s - perf_counter())
+            ready, _, _ = select.select([fd for fd, i in streams.items() if i not in said], [], [], left_s)
+            if not ready:
+                return None
             for fd in ready:
                 i = streams[fd]
                 what, value = self._read(i)

@@ -28,7 +28,9 @@ class Job:
     warmup: list[Request]
     """Sent and awaited before the window; not measured."""
     idle_timeout_s: float
-    """A request on which nothing moves for so long has stalled."""
+    """A request that brings no content for so long has stalled."""
+    request_timeout_s: float = float("inf")
+    """So has one that takes longer as a whole."""
     ramp_s: Float = field(default_factory=lambda: np.empty(0))
     """shape (ramp,): due times before the window, below 0; not measured."""
     most_in_flight: int | None = None
@@ -69,6 +71,8 @@ class Slice:
     max_rss_bytes: int | None
     loop: str
     pacer: str
+    sent_again: int = 0
+    """Requests sent once more, on a fresh connection, because the server had closed the one they were sent on."""
     tail_requests: int = 0
     """Requests of the load kept on after the window that were sent; not measured."""
 

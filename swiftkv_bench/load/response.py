@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,6 +127,12 @@ def parse(reply: Reply, *, max_shapes: int | None = None) -> Outcome | None:
         return _parse_whole(reply, head, body)
     except MalformedError as e:
         return failed("malformed", str(e), head.status)
+
+
+def last_content_s(reply: Reply) -> float | None:
+    """When the last chunk with content came of a reply that is under way; None before the first. Changes nothing."""
+    outcome = parse(replace(reply, before=deepcopy(reply.before)))
+    return None if outcome is None or not len(outcome.chunk_s) else float(outcome.chunk_s[-1])
 
 
 def _is_stream(head: Head, body: framing.Body) -> bool:

@@ -18,14 +18,14 @@ from swiftkv_bench.load.client import Client
 from swiftkv_bench.load.job import Job, empty_times
 
 Said = tuple[Literal["ready", "progress", "drained", "slice"], Any]
-Command = tuple[Literal["go", "stop", "cancel"], float]
+Command = tuple[Literal["go", "stop", "cancel", "cut"], float]
 _PROGRESS_S = 0.5
 _LENGTH_BYTES = 8
 _DEFECT = 70
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """They reach the whole foreground group; the parent decides and says so."""
-CANCELLED = "the run was interrupted first"
 OVER = "the measured requests had ended"
+_REASONS = {"cancel": "the run was interrupted first", "cut": "the time budget was used up first", "stop": OVER}
 
 
 def write_message(stream: BinaryIO, message: object) -> None:
@@ -115,7 +115,7 @@ class _Worker:
             self._client.start(float(value))
             self._loop.call_later(_PROGRESS_S, self._report)
         elif not self._end.done():
-            self._client.stop(CANCELLED if word == "cancel" else OVER)
+            self._client.stop(_REASONS[word])
             self._end.set_result(None)
 
     def _report(self) -> None:
@@ -135,6 +135,7 @@ async def _warm_up(job: Job, loop: asyncio.AbstractEventLoop) -> None:
         duration_s=None,
         warmup=[],
         idle_timeout_s=job.idle_timeout_s,
+        request_timeout_s=job.request_timeout_s,
     )
     client = Client(warm, loop, lambda: over.set_result(None))
     client.start(perf_counter())

@@ -52,6 +52,9 @@ class ClientTelemetry(Record):
     tail_requests: int | None = Field(
         None, description="requests sent after the window to keep the load on, not measured; None in older records"
     )
+    sent_again: int | None = Field(
+        None, description="requests sent once more because the server had closed their used connection; None if none"
+    )
     loop: Literal["uvloop", "asyncio"] | None = Field(None, description="event loop of the client processes")
     pacer: Literal["timerfd", "loop"] | None = Field(None, description="what wakes the client at due times")
 

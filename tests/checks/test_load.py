@@ -180,6 +180,14 @@ def test_a_stream_that_comes_in_one_piece_is_named() -> None:
     assert check.findings[0].message.startswith("All tokens of 300 of 300 answers came in one read: ")
 
 
+def test_requests_that_were_sent_once_more_are_counted() -> None:
+    record = trial_record(AT, window_s=30.0)
+    assert record.client is not None
+    again = record.model_copy(update={"client": record.client.model_copy(update={"sent_again": 2})})
+    check = _check(table(_arrivals(), np.full(300, 0.05)), record=again)
+    assert ("sent-again", "note") in _found(check)
+
+
 def test_a_server_that_counts_another_prompt_is_named() -> None:
     given = table(_arrivals(), np.full(300, 0.05))
     given.prompt_tokens[:] = 101
