@@ -12,7 +12,7 @@ from swiftkv_bench.errors import EngineError, ScoringError
 from swiftkv_bench.observer import Silent
 from tests.fake_engine import fake_engine
 
-ITEM = Item("column", "task", 3, {}, [], (Generation((1, 2, 3), 6, ()),), False, "abc", (), "target")
+ITEM = Item("column", "task", 3, {}, [], (Generation((1, 2, 3), 6, ()),), (1,), False, "abc", (), "target")
 
 
 class Noting(Silent):
