@@ -48,6 +48,7 @@ from swiftkv_bench.accuracy.target import Target
 from swiftkv_bench.accuracy.tasks import load_column
 from swiftkv_bench.engines.client import Client
 from swiftkv_bench.engines.process import free_port
+from swiftkv_bench.observer import Silent
 from swiftkv_bench.store import cache_dir
 
 SUITE = Path(__file__).parent / "suites" / "speed"
@@ -202,7 +203,7 @@ def compare(
         add_bos_token=True, max_gen_toks=64,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        session = Session("baseline", target, Path(folder), threading.Event())
+        session = Session("baseline", target, Path(folder), threading.Event(), Silent())
         try:
             return _compare(name, items, session, peer, engine, arguments)
         finally:

@@ -103,9 +103,17 @@ def url() -> Iterator[str]:
         yield address
 
 
-def asked(url: str, fault: str, n: int = 1, output_tokens: int = TOKENS, **changes: object) -> Slice:
+def asked(
+    url: str,
+    fault: str,
+    n: int = 1,
+    output_tokens: int = TOKENS,
+    idle_timeout_s: float = 20.0,
+    request_timeout_s: float = 60.0,
+) -> Slice:
     target = Target(url, "fake", extra_body={"fault": fault})
-    return run(job(target, of=prompts(n, output_tokens), **changes))
+    of = prompts(n, output_tokens)
+    return run(job(target, of=of, idle_timeout_s=idle_timeout_s, request_timeout_s=request_timeout_s))
 
 
 @pytest.mark.parametrize("fault", MODES)
