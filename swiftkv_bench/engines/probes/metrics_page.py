@@ -1,5 +1,6 @@
 """A server's Prometheus page as samples, and what the SwiftKV plug-in counts on it."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -71,4 +72,5 @@ def _samples(text: str) -> Iterator[Metric]:
         found = _SAMPLE.match(line)
         if found is not None:
             name, labels, value = found.groups()
-            yield Metric(name, dict(_LABEL.findall(labels or "")), float(value))
+            with contextlib.suppress(ValueError):
+                yield Metric(name, dict(_LABEL.findall(labels or "")), float(value))
