@@ -49,7 +49,7 @@ def check_forced_tokens(params: Any) -> None:
     """Refuse tokens that cannot be emitted.
 
     Raises:
-        ValueError: the tokens are no list of ids of the model, or not as many as the tokens to generate.
+        ValueError: the tokens are no list of ids of the model, not as many as there are to emit, or beside a grammar.
     """
     tokens = _given(params)
     if tokens is None:
@@ -59,6 +59,10 @@ def check_forced_tokens(params: Any) -> None:
     if params.max_tokens != len(tokens):
         raise ValueError(
             f"{FORCED_TOKENS} holds {len(tokens)} tokens but max_tokens is {params.max_tokens}; make them equal"
+        )
+    if getattr(params, "structured_outputs", None) is not None:
+        raise ValueError(
+            f"{FORCED_TOKENS} is given beside structured outputs, and both say which tokens come; drop one"
         )
     vocabulary = max(_SERVED.values(), default=_ANY_VOCABULARY)
     for token in tokens:

@@ -29,8 +29,18 @@ TESTED = (
     Tested("0.26.0", "V1", "CUDA", "every case of `benchmarks/gpu_correctness.py` on an H200"),
     Tested("0.32.0", "V1", "CPU", "`make test`"),
     Tested("0.32.0", "V2", "CPU", "`make test`, kernels by Triton's interpreter"),
-    Tested("0.33.0", "V1", "CUDA", "22 cases of `benchmarks/gpu_correctness.py` on an H200 and an H100, none of structured output"),
-    Tested("0.33.0", "V2", "CUDA", "21 cases of `benchmarks/gpu_correctness.py` on an H200 and an H100, none of structured output"),
+    Tested(
+        "0.33.0",
+        "V1",
+        "CUDA",
+        "22 cases of `benchmarks/gpu_correctness.py` on an H200 and an H100, none of structured output",
+    ),
+    Tested(
+        "0.33.0",
+        "V2",
+        "CUDA",
+        "21 cases of `benchmarks/gpu_correctness.py` on an H200 and an H100, none of structured output",
+    ),
 )
 """Where the plug-in's answers were held against the float32 reference, oldest release first."""
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from vllm.sampling_params import SamplingParams
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from vllm.v1.sample.logits_processor.interface import BatchUpdate
 
 from swiftkv_bench.swiftkv.admission import FORCED_TOKENS, FULL_DEPTH
@@ -106,6 +106,13 @@ def test_an_id_that_the_served_model_does_not_have_is_refused_at_admission() -> 
     ForcedTokens.validate_params(_params([8]))
     del served, processor
     ForcedTokens.validate_params(_params([2**31 - 1]))
+
+
+def test_a_list_of_tokens_and_a_grammar_are_not_both_obeyed() -> None:
+    params = _params([3])
+    params.structured_outputs = StructuredOutputsParams(choice=["a"])
+    with pytest.raises(ValueError, match="beside structured outputs, and both say which tokens come"):
+        ForcedTokens.validate_params(params)
 
 
 @pytest.mark.parametrize("key", ["swiftkv_forced_token", "swiftkv_mode", "swiftkv_"])
