@@ -16,9 +16,11 @@ from swiftkv_bench.engines.vllm_server import vllm_server
 from swiftkv_bench.observer import Silent
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec, OptionValue
 from swiftkv_bench.schema.manifest import Probe
+from swiftkv_bench.swiftkv.staging import stage
 from tests.cpu_engine import ENV
 from tests.swiftkv.checkpoints import CheckpointSpec, make_checkpoint
 from tests.swiftkv.faults import stage_fault
+from tests.swiftkv.request_fuzz import assert_nothing_ends
 
 pytestmark = pytest.mark.vllm
 
@@ -54,7 +56,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     model = make_checkpoint(folder / "model", CheckpointSpec())
     switch = folder / "fault"
     switch.write_text("")
-    plugins = os.pathsep.join((str(stage_fault(folder / "plugin", "switched")), os.environ.get("PYTHONPATH", "")))
+    parts = (stage_fault(folder / "plugin", "switched"), stage(folder / "staged"), os.environ.get("PYTHONPATH", ""))
+    plugins = os.pathsep.join(map(str, parts))
     spec = EngineSpec(
         arm="swiftkv", kind="vllm", model=str(model), tokenizer=str(model), args=ARGS, max_model_len=CONTEXT,
         architecture=json.loads((model / "config.json").read_text()),
@@ -107,6 +110,10 @@ def test_keys_and_values_in_the_wrong_layer_are_caught_and_named(server: Server)
     assert "read the K/V of the layer before: K/V are written to the wrong layer" in probes["right answers"].detail
     assert probes["right answers"].data["fault"] == "layer_before"
     assert "wrong layer" in str(why_stopped(probes.values(), "swiftkv", "accuracy"))
+
+
+def test_no_request_ends_the_server_or_changes_another_s_answer(server: Server) -> None:
+    assert_nothing_ends(str(server.info.base_url), every=1, accepted=1)
 
 
 def test_doctor_catches_an_engine_that_is_silently_the_baseline(tmp_path: Path) -> None:
