@@ -39,7 +39,7 @@ from swiftkv_bench.cli import execution as _execution  # noqa: F401
 from swiftkv_bench.cli import main as command_line
 from swiftkv_bench.engines import guard
 from swiftkv_bench.errors import InputError
-from swiftkv_bench.render.report import write_report
+from swiftkv_bench.render.figures import figures
 from swiftkv_bench.store import open_run
 
 LIMIT_S = 5.0
@@ -127,12 +127,7 @@ class Campaign:
         if code != 0:
             raise SystemExit(f"the undisturbed run ended with {code}: {base}")
         self.records = len(_records(base / "run"))
-        write_report(analyse_all([open_run(base / "run")]), base / "drawn")  # imports whatever drawing needs, once
-        until = time.monotonic() + 10.0
-        while len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208
-            if time.monotonic() > until:
-                raise SystemExit("this process has threads, and its copies would be without them")
-            time.sleep(0.05)
+        figures(analyse_all([open_run(base / "run")]), ("svg", "png", "pdf"))  # imports what drawing needs, once
         shutil.rmtree(base)
 
     def kill(self, n: int) -> None:

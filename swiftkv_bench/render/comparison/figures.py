@@ -1,4 +1,4 @@
-"""Figures of a comparison: a forest plot a part, the limit of each claim on the left, worse to the left."""
+"""Figures of a comparison: a forest plot a part, with the signs and limits of the tables."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from swiftkv_bench.judge.lines import Line
 from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render.comparison import lines
 from swiftkv_bench.render.drawing import Figure, open_canvas
-from swiftkv_bench.render.forest import ForestRow, draw_forest
+from swiftkv_bench.render.forest import ForestRow, draw_forest, height
 from swiftkv_bench.render.wording import ARM
 
 MOST_ROWS = 40
 
 _FAIL = {
-    "accuracy": "the bar lies left of it",
-    "performance": "the mark lies left of it and the bar left of 0",
+    "accuracy": "the bar lies on its worse side",
+    "performance": "the mark lies on its worse side and the bar on that of 0",
 }
 
 
@@ -39,17 +39,18 @@ def _figure(found: RunComparison, part: str, formats: Sequence[str]) -> Figure |
     shown.sort(key=lambda x: (ARM[x.candidate_arm], order.get(x.metric, 0)))
     many = len({x.candidate_arm for x in shown}) > 1
     rows = [_row(line, many, i > 0 and _group(line) != _group(shown[i - 1])) for i, line in enumerate(shown)]
-    with open_canvas(7.4, 0.3 * len(rows) + 1.3) as (canvas, save):
+    with open_canvas(7.4, height(rows, 0.3) + 0.75) as (canvas, save):
         if part == "accuracy":
             label, title = "candidate − reference, percentage points", "Change of scores, with the drop each may have"
         else:
-            label = "change for the better, %; worse is left of 0"
+            label = "change, %"
             title = "Change under load, with the loss each figure may have"
-        draw_forest(canvas, rows, label, "limit")
+        share = units.percent(found.policy.confidence, 0)
+        draw_forest(canvas, rows, label, "limit, and the way to it", thick=f"one-sided {share} bounds")
         told = "; ".join(f"{row.name} {lines.change(line)}" for row, line in zip(rows, shown, strict=True))
         return save(
             f"{part}_change", formats, title,
-            f"Bars: one-sided {units.percent(found.policy.confidence, 0)} bounds. PASS: the bar lies right of the "
+            f"Signs as in the table. Bars: one-sided {share} bounds. PASS: the bar lies on the better side of the "
             f"limit. FAIL: {_FAIL[part]}, also after the correction. INCONCLUSIVE: neither, or a check forbids it.",
             told,
         )  # fmt: skip
@@ -57,19 +58,17 @@ def _figure(found: RunComparison, part: str, formats: Sequence[str]) -> Figure |
 
 def _row(line: Line, many: bool, apart: bool) -> ForestRow:
     name = lines.name(line) + (f", {ARM[line.candidate_arm]}" if many else "")
-    ends = (
-        []
-        if line.bounds is None
-        else sorted(_better(line, x) for x in (line.bounds.low, line.bounds.high) if x is not None)
-    )
+    ends = [] if line.bounds is None else [line.bounds.low, line.bounds.high]
+    shown = sorted(_shown(line, end) for end in ends if end is not None)
     return ForestRow(
         name=f"{name[:1].upper()}{name[1:]}, n {line.n:,}",
-        value=_better(line, line.effect or 0.0),
-        thick=(ends[0], ends[1]) if len(ends) == 2 else None,
+        value=0.0 if line.effect is None else _shown(line, line.effect),
+        thick=(shown[0], shown[1]) if len(shown) == 2 else None,
         thin=None,
-        limit=_better(line, line.limit),
+        limit=_shown(line, line.limit),
         verdict=line.verdict,
         apart=apart,
+        worse="left" if line.worse == "lower" else "right",
     )
 
 
@@ -77,7 +76,6 @@ def _group(line: Line) -> tuple[str, str]:
     return line.candidate_arm, line.metric
 
 
-def _better(line: Line, found: float) -> float:
-    """On an axis where worse is left: points, or per cent."""
-    change = (found - 1 if line.scale == "ratio" else found) * 100
-    return change if line.worse == "lower" else -change
+def _shown(line: Line, found: float) -> float:
+    """An effect as the table has it: points, or per cent of change."""
+    return (found - 1 if line.scale == "ratio" else found) * 100

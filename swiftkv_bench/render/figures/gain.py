@@ -12,6 +12,7 @@ from swiftkv_bench.render.figures.marks import (
     BOUND_LINE,
     count_text,
     input_tokens,
+    lengths_label,
     paced_by_length,
     sent,
     spread,
@@ -60,7 +61,7 @@ def gain(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         values = [g.value for p in points for key, g in p.gains.items() if key in {x.key for x in _SERIES}]
         low, high = ax.get_ylim()
         ax.set_ylim(min(0.9, max(low, min(values) / 2)), min(high, max(2.1, 1.6 * max(values))))
-        ax.set_xlabel("Input length, tokens")
+        ax.set_xlabel(lengths_label(points) if unpaced(points[0]) else "Input length, tokens, and its lowest rate")
         ax.set_ylabel("Gain of SwiftKV over baseline, ×")
         legend(canvas, ax, columns=2)
         title, bounded = "Gain of SwiftKV against input length", ""

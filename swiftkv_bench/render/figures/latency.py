@@ -14,12 +14,12 @@ from swiftkv_bench.render.figures.marks import (
     described,
     estimate_of,
     line,
+    log_ticks,
     markers,
     outputs,
     paced_by_length,
     plain,
     rate_of,
-    sparse,
     spread,
 )
 from swiftkv_bench.schema.engine import Arm
@@ -114,7 +114,6 @@ def _scale(ax: "Axes", points: Sequence[PointResult], key: str) -> None:
     if max(values) > 6 * min(values) > 0:
         ax.set_yscale("log")
         ax.set_ylim(0.7 * min(values), top)
-        ax.yaxis.set_major_formatter(plain)
-        ax.yaxis.set_minor_formatter(sparse(ax))
+        log_ticks(ax)
     else:
         ax.set_ylim(0, top)

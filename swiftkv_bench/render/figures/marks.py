@@ -1,6 +1,7 @@
 """What several figures share: which points and arms, marks on axes, captions, tick labels."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from swiftkv_bench.analysis.values import Estimate, PointArm, PointResult
@@ -140,12 +141,26 @@ def plain(value: float, _: object = None) -> str:
     return f"{value:,.10g}"
 
 
-def sparse(ax: "Axes") -> Callable[[float, float], str]:
-    """Labels 2 and 5 of a decade, and only where the axis covers less than two decades."""
+def log_ticks(ax: "Axes") -> None:
+    """At least three labelled ticks on a logarithmic axis of any length: decades, else 1-3, 1-2-5, or even steps."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-    def label(value: float, _: object = None) -> str:
-        low, high = ax.get_ylim()
-        head = f"{value:e}"[0]
-        return plain(value) if high / low < 100 and head in "25" else ""
+    low, high = ax.get_ylim()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = ([head * 10.0**k for k in decades for head in heads] for heads in ((1,), (1, 3), (1, 2, 5)))
+    even = MaxNLocator(5, min_n_ticks=3).tick_values(low, high)
+    found: list[float] = []
+    for ticks in (*steps, even):
+        found = [value for value in ticks if low <= value <= high]
+        if len(found) >= 3:
+            break
+    ax.yaxis.set_major_locator(FixedLocator(found))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(plain)
 
-    return label
+
+def lengths_label(points: Sequence[PointResult]) -> str:
+    """Label of an axis of input lengths: which load each stands for."""
+    if all(p.point.arrivals.process == "all-at-once" for p in points):
+        return "Input length, tokens; requests all at once"
+    return "Input length, tokens, and how requests came"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from swiftkv_bench.analysis.values import PerfAnalysis
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.drawing import COLOUR, MARKER, Figure, legend, open_canvas
-from swiftkv_bench.render.figures.marks import arms_of, count_text, described, input_tokens, plain, rate_of, sparse
+from swiftkv_bench.render.figures.marks import arms_of, count_text, described, input_tokens, log_ticks, rate_of
 from swiftkv_bench.render.wording import ARM
 
 
@@ -25,8 +25,7 @@ def requests(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
             ax.scatter(s.scheduled_s, s.ttft_s * 1e3, s=size, marker=MARKER[arm], color=COLOUR[arm], alpha=0.75,
                        linewidths=0, label=ARM[arm])  # fmt: skip
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(plain)
-        ax.yaxis.set_minor_formatter(sparse(ax))
+        log_ticks(ax)
         ax.set_xlabel("Scheduled time in the trial, s")
         ax.set_ylabel("TTFT, ms")
         legend(canvas, ax)

@@ -13,6 +13,7 @@ from swiftkv_bench.render.figures.marks import (
     described,
     estimate_of,
     input_tokens,
+    lengths_label,
     sent,
     short_count,
     tick,
@@ -41,7 +42,7 @@ def throughput(perf: PerfAnalysis, formats: Sequence[str]) -> Figure | None:
         bounded = _bound(ax, points)
         _gains(ax, points)
         ax.set_xticks(range(len(points)), [tick(p) for p in points])
-        ax.set_xlabel("Input length, tokens")
+        ax.set_xlabel(lengths_label(points))
         ax.set_ylabel("Prompt + output tokens/s")
         ax.grid(visible=False, axis="x")
         ax.yaxis.set_major_formatter(short_count)
