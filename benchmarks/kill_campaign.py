@@ -34,6 +34,7 @@ from file_operations import Durable, cut_power, watch
 
 from swiftkv_bench import integrity
 from swiftkv_bench.accuracy import run as _accuracy_run  # noqa: F401  # slow to import: here, and not in every run
+from swiftkv_bench.accuracy.native import is_written
 from swiftkv_bench.analysis import analyse_all
 from swiftkv_bench.cli import execution as _execution  # noqa: F401
 from swiftkv_bench.cli import main as command_line
@@ -308,8 +309,11 @@ class Campaign:
         assert adaptive or len(found) == self.records, f"{len(found)} records instead of {self.records}"
         temporary = [path.name for path in folder.rglob(".*.part")]
         assert not temporary, f"temporary files {temporary}"
-        for results in (folder / "lm_eval").glob("*/*"):
-            assert len(list(results.glob("results_*.json"))) == 1, f"lm-eval results of several runs in {results}"
+        if (accuracy := run.manifest.plan.accuracy) is not None:
+            for arm in accuracy.arms:
+                for column in accuracy.columns:
+                    native = folder / "lm_eval" / arm / column.name
+                    assert is_written(native), f"lm-eval's files of no or several runs in {native}"
 
 
 def _records(folder: Path) -> dict[str, str]:

@@ -32,7 +32,7 @@ def write_native(
     """
     answered = {(r.task, r.doc_id): r for r in records}
     time = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")
-    stale = [*folder.glob("results_*.json"), *folder.glob("samples_*.jsonl")]
+    stale = _files(folder)
     results: dict[str, Any] = {}
     for name in column_tasks.tasks:
         of_task = [(item, answered[item.key]) for item in items if item.task == name and item.key in answered]
@@ -43,7 +43,19 @@ def write_native(
     summary = _summary(column_tasks, results, answered, target)
     write_atomic(folder / f"results_{time}.json", json.dumps(summary, indent=2, default=str).encode())
     for path in stale:
-        path.unlink()
+        if not path.stem.endswith(time):  # a clock that was set back may give a time a second time
+            path.unlink()
+
+
+def is_written(folder: Path) -> bool:
+    """Whether the folder holds what one `write_native` wrote whole and nothing else: the results are written last."""
+    files = _files(folder)
+    results = [path for path in files if path.name.startswith("results_")]
+    return len(results) == 1 and all(path.stem.endswith(results[0].stem.removeprefix("results_")) for path in files)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [*folder.glob("results_*.json"), *folder.glob("samples_*.jsonl")]
 
 
 def _sample(item: Item, record: ItemRecord, column_tasks: ColumnTasks) -> dict[str, Any]:

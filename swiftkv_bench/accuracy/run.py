@@ -16,7 +16,7 @@ from pathlib import Path
 from swiftkv_bench.accuracy.data import MissingDataError
 from swiftkv_bench.accuracy.items import Item, build_items, in_parts, sample
 from swiftkv_bench.accuracy.looks import Decide, Looks
-from swiftkv_bench.accuracy.native import write_native
+from swiftkv_bench.accuracy.native import is_written, write_native
 from swiftkv_bench.accuracy.notices import counted, listening
 from swiftkv_bench.accuracy.prompts import Prompter
 from swiftkv_bench.accuracy.records import ItemLog, Recorder, StatusFile
@@ -241,10 +241,13 @@ class _Run:
             if repeat:
                 items = [item for item in asked.items if self.log.is_done(session.arm, 0, item)]
                 asked = replace(asked, items=items)
-            if not self.stop.is_set() and self._column_on_arm(session, repeat, asked, looks):
-                name, tasks = session.arm if repeat == 0 else f"{session.arm}-again", asked.tasks
+            if self.stop.is_set():
+                continue
+            changed = self._column_on_arm(session, repeat, asked, looks)
+            name, tasks = session.arm if repeat == 0 else f"{session.arm}-again", asked.tasks
+            folder = self.folder / "lm_eval" / name / tasks.column.name
+            if changed or not is_written(folder):
                 records = self.log.records(session.arm, repeat, tasks.column.name)
-                folder = self.folder / "lm_eval" / name / tasks.column.name
                 write_native(folder, tasks, asked.items, records, session.target)
 
     def _column_on_arm(self, session: Session, repeat: int, asked: "_Asked", looks: Looks | None) -> bool:

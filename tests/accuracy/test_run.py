@@ -354,6 +354,26 @@ def test_lm_evals_own_files_hold_the_same_figures(tokenizer: Path, tmp_path: Pat
         assert line["resps"] == [[[str(ll), str(greedy)]] for ll, greedy in record.responses]
 
 
+@pytest.mark.parametrize("left", ["nothing", "the samples alone", "those of before as well"])
+def test_lm_evals_own_files_are_whole_whenever_a_start_was_killed(left: str, tokenizer: Path, tmp_path: Path) -> None:
+    with ToyEngine() as engine:
+        targets: dict[Arm, Target] = {"baseline": _target(engine, tokenizer)}
+        _run(_plan("mini:mini_winogrande"), targets, tmp_path)
+        folder = tmp_path / "lm_eval" / "baseline" / "mini_winogrande"
+        [results] = folder.glob("results_*.json")
+        [samples] = folder.glob("samples_*.jsonl")
+        if left == "those of before as well":
+            for path in (results, samples):
+                stem, _, _ = path.stem.rpartition("_")
+                shutil.copy(path, folder / f"{stem}_2026-01-01T00-00-00.000000{path.suffix}")
+        else:
+            results.unlink()
+            if left == "nothing":
+                samples.unlink()
+        _run(_plan("mini:mini_winogrande"), targets, tmp_path)
+    assert sorted(path.name.split("_")[0] for path in folder.iterdir()) == ["results", "samples"]
+
+
 def test_lm_eval_reads_the_score_of_a_column_of_subsets(tokenizer: Path, tmp_path: Path) -> None:
     mini, own = suite_file("mini").parent, tmp_path / "own"
     own.mkdir()
