@@ -29,8 +29,8 @@ def accuracy(part: AccuracyAnalysis, formats: Sequence[str]) -> Figure | None:
             "accuracy_difference", formats, "Difference in score, with the margin each column allows",
             "Thick bar: 90 % interval, which decides (its ends are the one-sided 95 % bounds, whatever items without "
             "an answer had scored). Thin: 95 % interval of the items that both answered. "
-            "PASS: the thick bar lies on the better side of the margin. FAIL: on its worse side. INCONCLUSIVE: it spans "
-            "it, or a check forbids a claim.",
+            "PASS: the thick bar lies on the better side of the margin. FAIL: on its worse side. INCONCLUSIVE: it "
+            "spans it, or a check forbids a claim.",
             "; ".join(f"{name} {wording.points_interval(c.effect, c.interval)}" for name, c, _ in rows),
         )  # fmt: skip
 

@@ -39,7 +39,7 @@ def test_figures_repeat_byte_for_byte(analysis: Analysis, drawn: tuple[Figure, .
         ),
         ("latency_vs_rate", ["n = 120 requests", "TTFT, ms", "TPOT, ms", "Request rate, 1/s", "32,000 input tokens"]),
         ("gain_vs_input", ["n = 60", "bound, prompt", "Gain of SwiftKV over baseline, ×"]),
-        ("accuracy_difference", ["percentage points", "−margin", "WinoGrande, n 12"]),
+        ("accuracy_difference", ["percentage points", "margin, and the way to it", "WinoGrande, n 12"]),
     ],
 )
 def test_n_and_units_stand_on_the_figure(drawn: tuple[Figure, ...], name: str, texts: list[str]) -> None:

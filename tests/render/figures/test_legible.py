@@ -8,8 +8,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullFormatter
 
 from swiftkv_bench.analysis import Analysis, analyse_all
+from swiftkv_bench.judge.comparison import RunComparison
 from swiftkv_bench.notation import parse_objective
-from swiftkv_bench.regression.comparison import RunComparison
 from swiftkv_bench.render.comparison.figures import figures as comparison_figures
 from swiftkv_bench.render.figures import figures
 from tests.render.figures.legible import canvases, problems
@@ -59,7 +59,7 @@ def test_signs_and_directions_are_those_of_the_table(
         comparison_figures(comparison, ("svg",))
     slower, less = saved[1].axes
     assert (slower.get_xlabel(), less.get_xlabel()) == ("change, %     worse →", "← worse     change, %")
-    lines = {x.title: x for x in comparison.lines if x.family in ("overall", "cell") and x.effect is not None}
+    lines = {x.title: x for x in comparison.lines if x.part == "performance" and x.effect is not None}
     ttft, throughput = lines["TTFT mean"], lines["Total throughput"]
     assert ttft.effect is not None
     assert throughput.effect is not None
