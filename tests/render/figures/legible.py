@@ -88,7 +88,7 @@ def _legends(canvas: Canvas) -> Iterator[str]:
     drawn = {
         _look(artist) for ax in canvas.axes for artist in (*ax.lines, *ax.patches, *ax.collections) if _has(artist)
     }
-    legends = [*canvas.legends, *(ax.get_legend() for ax in canvas.axes if ax.get_legend() is not None)]
+    legends: list[Any] = [*canvas.legends, *(ax.get_legend() for ax in canvas.axes if ax.get_legend() is not None)]
     for legend in legends:
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
             if not any(_look(handle) <= look for look in drawn):
