@@ -4,7 +4,7 @@ A trial's records are on disk when the trial ends, an item's when it is answered
 started again up to a bound; what could not be measured is recorded as such and the run goes on.
 """
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from time import perf_counter
 from typing import Any
@@ -56,15 +56,17 @@ def execute(request: RunRequest, run: Run, observer: Observer) -> Run:
     try:
         execution.all_parts()
     except KeyboardInterrupt:
-        execution.update(status="incomplete", status_reason="interrupted", causes=("interrupted",))
+        with suppress(StorageError, InputError):
+            execution.update(status="incomplete", status_reason="interrupted", causes=("interrupted",))
         raise
     except (EngineError, InputError, StorageError) as e:
         refused = isinstance(e, InputError) and found.status == "complete"  # nothing of the run has changed
         reason = found.status_reason if refused else str(e).splitlines()[0]
-        if refused:
-            execution.update(status="complete", status_reason=reason)
-        else:
-            execution.update(status="incomplete", status_reason=reason, causes=(advice.cause_of(e),))
+        with suppress(StorageError, InputError):  # a full disk takes no such word either; what it refused first is said
+            if refused:
+                execution.update(status="complete", status_reason=reason)
+            else:
+                execution.update(status="incomplete", status_reason=reason, causes=(advice.cause_of(e),))
         raise
     execution.end()
     execution.check_measured()
