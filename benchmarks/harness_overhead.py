@@ -47,7 +47,7 @@ def process_table() -> dict[int, Process]:
         except OSError:
             continue
         cpu_s = (int(fields[11]) + int(fields[12])) / TICKS
-        found[int(entry.name)] = Process(int(fields[1]), cpu_s, os.fsencode(guard.__file__) in words[:3])
+        found[int(entry.name)] = Process(int(fields[1]), cpu_s, os.fsencode(guard.__file__) in words[:4])
     return found
 
 
