@@ -121,3 +121,38 @@ def rows(
         f"{out}: {written.rows:,} rows, {written.tokens:,} tokens of {written.documents:,} documents; "
         f"{written.excluded:,} documents held an excluded passage and are left out"
     )
+
+
+@app.command("delta")
+def delta(
+    base: Annotated[Path, typer.Argument(help="Llama checkpoint folder that the twin was made of.")],
+    twin: Annotated[Path, typer.Argument(help="Folder of a twin that distill wrote.")],
+    out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
+    bits: Annotated[int, typer.Option(help="Of a weight's difference from the base, 2 to 8.")] = 4,
+    group: Annotated[int, typer.Option(help="Weights that share a scale.", min=1)] = 64,
+    record: Annotated[
+        Path | None, typer.Option(help="training/record.json of the distillation, to keep in it.")
+    ] = None,
+) -> None:
+    """Writes a twin as a small file: its difference from the base, in few bits."""
+    from swiftkv_bench.embedded.delta import write_delta
+
+    try:
+        training = {} if record is None else json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise InputError(f"--record {record} cannot be read ({e}): give the record.json of a distillation.") from e
+    info = write_delta(base, twin, out, bits, group, training)
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {info.num_key_value_layers} of {info.num_hidden_layers} layers")
+
+
+@app.command("apply")
+def apply(
+    base: Annotated[Path, typer.Argument(help="Llama checkpoint folder that the delta was made for.")],
+    delta: Annotated[Path, typer.Argument(help="File that model delta wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder of the SwiftKV checkpoint.")],
+) -> None:
+    """Joins a delta to its base: the twin's checkpoint folder, checked against the recorded hash."""
+    from swiftkv_bench.embedded.delta import apply_delta
+
+    info = apply_delta(base, delta, out)
+    print(f"{out}: {info.num_key_value_layers} of {info.num_hidden_layers} layers, sha256 {info.added_sha256}")

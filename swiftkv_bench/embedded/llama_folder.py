@@ -33,14 +33,29 @@ class LlamaFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise InputError(f"{folder} has no readable config.json ({e}): give a checkpoint folder.") from e
+        self.config = self.read_config(folder)
         self.shape = _shape(self.config, folder)
         self.files = sorted(folder.glob("*.safetensors"))
         if not self.files:
             raise InputError(f"{folder} has no *.safetensors files: give a checkpoint with weights in that format.")
+
+    @staticmethod
+    def read_config(folder: Path) -> dict[str, Any]:
+        """A checkpoint folder's ``config.json``.
+
+        Raises:
+            InputError: there is none that can be read.
+        """
+        try:
+            config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as e:
+            raise InputError(f"{folder} has no readable config.json ({e}): give a checkpoint folder.") from e
+        return config
+
+    @property
+    def dtype(self) -> str:
+        """Type of the weights in the files, in safetensors' spelling."""
+        return self._tensors()["model.embed_tokens.weight"].dtype
 
     def weights(self) -> dict[str, Tensor]:
         """Every weight of the model as float32.
@@ -64,8 +79,7 @@ class LlamaFolder:
         for path in sorted(self.folder.iterdir()):
             if path.is_file() and path.name not in ("config.json", _INDEX):
                 shutil.copyfile(path, out / path.name)
-        dtype = self._tensors()["model.embed_tokens.weight"].dtype
-        write_tensors(out / ADDED_FILE, {name: raw_tensor(tensor, dtype) for name, tensor in added.items()})
+        write_tensors(out / ADDED_FILE, {name: raw_tensor(tensor, self.dtype) for name, tensor in added.items()})
         files = {name: path.name for path in self.files for name in read_tensors(path)}
         files |= dict.fromkeys(added, ADDED_FILE)
         size = sum(path.stat().st_size for path in out.glob("*.safetensors"))

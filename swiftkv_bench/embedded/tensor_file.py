@@ -55,9 +55,25 @@ def parse_tensors(content: bytes, name: str) -> dict[str, RawTensor]:
     return tensors
 
 
-def write_tensors(path: Path, tensors: Mapping[str, RawTensor]) -> None:
-    """Write a safetensors file, tensors in order of their names."""
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a safetensors file's header holds beside the tensors.
+
+    Raises:
+        InputError: the file ends before its header.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        content = file.read(length) if 0 < length < path.stat().st_size else b""
+    if not content:
+        raise InputError(f"{path} is no complete safetensors file: fetch it again.")
+    metadata: dict[str, str] = json.loads(content).get("__metadata__", {})
+    return metadata
+
+
+def write_tensors(path: Path, tensors: Mapping[str, RawTensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file, tensors in order of their names; ``metadata`` are texts for its header."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     offset = 0
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from swiftkv_bench.embedded.architecture import swiftkv_sources
 from swiftkv_bench.embedded.depths import Depths
 from swiftkv_bench.embedded.distill import DistillationLoss
 from swiftkv_bench.embedded.distilling import Course, Distillation, Nearness, Trained, kept_weights
@@ -88,6 +89,18 @@ def make_twins(
     """
     with writing(out, "choose another folder with --out; the same command goes on"):
         return _make_twins(model, data, out, settings, observer)
+
+
+def write_undistilled(model: Path, depth: int, out: Path) -> None:
+    """Write the twin as it is right after rewiring, before any distillation.
+
+    Raises:
+        InputError: the model cannot be used.
+    """
+    source = LlamaFolder(model)
+    weights = source.weights()
+    sources = swiftkv_sources(source.shape, depth)
+    source.write_twin(out, depth, {name: weights[origin] for name, origin in sources.items()})
 
 
 def _make_twins(

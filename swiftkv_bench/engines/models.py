@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from swiftkv_bench.embedded.checkpoint import DEFAULT_KEY_VALUE_LAYERS, ensure_pair
+from swiftkv_bench.embedded.known_pair import ensure_known
 from swiftkv_bench.engines import hub
 from swiftkv_bench.engines.word_tokenizer import write_word_tokenizer
 from swiftkv_bench.errors import InputError, writing
@@ -134,6 +135,8 @@ def _sampled(path: Path) -> str:
 
 
 def _builtin(name: Builtin, cache: Path) -> Path:
+    if name.startswith("smollm2"):
+        return ensure_known(name, cache)
     layers, distilled = {
         "swiftkv-n2": (2, True),
         "swiftkv-n6": (6, True),

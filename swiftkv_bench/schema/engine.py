@@ -18,8 +18,12 @@ OptionValue = str | int | float | bool
 """Value of an engine option; `True` gives the bare flag, `False` its `--no-` form."""
 
 
-Builtin = Literal["baseline", "swiftkv", "swiftkv-n2", "swiftkv-n6", "swiftkv-undistilled"]
-"""Shipped models. The last three keep the K/V of 2 or 6 of 8 layers, or were never distilled."""
+Builtin = Literal[
+    "baseline", "swiftkv", "swiftkv-n2", "swiftkv-n6", "swiftkv-undistilled",
+    "smollm2-135m", "smollm2-135m-n22", "smollm2-135m-n15", "smollm2-135m-n8", "smollm2-135m-undistilled",
+]  # fmt: skip
+"""The embedded pair and other twins of its baseline, which keep the K/V of 2 or 6 of 8 layers or were never distilled;
+SmolLM2-135M-Instruct and its twins, which keep 22, 15 or 8 of 30 layers, or 15 and were never distilled."""
 
 
 class ModelSource(Record):
@@ -27,7 +31,7 @@ class ModelSource(Record):
 
     model: str | None = Field(None, description="Hugging Face id or a local folder")
     revision: str | None = Field(None, description="Hugging Face revision")
-    builtin: Builtin | None = Field(None, description="half of the embedded pair, or another twin of its baseline")
+    builtin: Builtin | None = Field(None, description="a model of the embedded pair, or SmolLM2 or a twin of it")
     config: dict[str, object] | None = Field(
         None, description="config.json of a model without weights (perf only, load format dummy)"
     )
