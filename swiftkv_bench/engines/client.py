@@ -107,6 +107,26 @@ class Client:
         """
         return self._json(path, self._request("POST", path, json.dumps(body).encode()))
 
+    def read_times(self, path: str, body: dict[str, Any]) -> list[float]:
+        """When each piece of a streamed answer was read, seconds from the send.
+
+        Raises:
+            RefusedError, LostError: as `post`, without further attempts.
+        """
+        with contextlib.closing(self._connection()) as connection:
+            begun = time.perf_counter()
+            try:
+                connection.request("POST", self._prefix + path, json.dumps(body).encode(), self._headers)
+                response = connection.getresponse()
+                times = []
+                while response.read1(65536):
+                    times.append(time.perf_counter() - begun)
+            except _CONNECTION_LOST as e:
+                raise self._lost(path, 1, f"{type(e).__name__}: {' '.join(str(e).split())}") from e
+        if response.status >= 300:
+            raise RefusedError(response.status, f"{self.base_url}{path} answered HTTP {response.status} to a stream")
+        return times
+
     def get(self, path: str) -> str:
         """The body of an answer as text.
 
@@ -210,11 +230,8 @@ class Client:
             connection = self._idle.pop() if self._idle else self._connection()
             self._busy.add(connection)
         whole = False
-        headers = {"Content-Type": "application/json", **self._access.headers}
-        if self._route.forwards and self._route.proxy is not None:
-            headers |= self._route.proxy.headers
         try:
-            connection.request(method, self._prefix + path, body=data, headers=headers)
+            connection.request(method, self._prefix + path, data, self._headers)
             response = connection.getresponse()
             content = response.read()
             whole = True
@@ -227,6 +244,12 @@ class Client:
                     self._idle.append(connection)
             if not keep:
                 connection.close()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        proxy = self._route.proxy if self._route.forwards else None
+        own = {"Content-Type": "application/json", **self._access.headers}
+        return own if proxy is None else own | dict(proxy.headers)
 
     def _connection(self) -> http.client.HTTPConnection:
         route = self._route

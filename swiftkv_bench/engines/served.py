@@ -101,7 +101,9 @@ def _listed(client: Client, listing: Any) -> list[Served]:
 
 
 def _served(entry: dict[str, Any]) -> Served | None:
-    name, root, context = entry.get("id"), entry.get("root"), entry.get("max_model_len")
+    name, root, meta = entry.get("id"), entry.get("root"), entry.get("meta")
+    # llama.cpp says it in its own place.
+    context = entry.get("max_model_len") or (meta.get("n_ctx") if isinstance(meta, dict) else None)
     if not isinstance(name, str):
         return None
     aliases = entry.get("aliases")

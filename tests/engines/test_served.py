@@ -39,6 +39,10 @@ def test_an_alias_means_its_model() -> None:
     assert _asked([ADAPTER, {"id": "x.gguf", "aliases": ["small"]}], "small") == ("x.gguf", None)
 
 
+def test_the_context_stands_where_llama_cpp_says_it_too() -> None:
+    assert _asked([{"id": "x.gguf", "meta": {"n_ctx": 2048, "n_ctx_train": 8192}}], None) == ("x.gguf", 2048)
+
+
 def test_a_model_that_is_not_listed_is_refused_by_name() -> None:
     with pytest.raises(InputError, match=r"--baseline-model other is not served at .*; it lists base, adapter"):
         _asked([BASE, ADAPTER], "other")

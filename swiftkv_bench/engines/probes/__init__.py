@@ -8,6 +8,7 @@ probe                        what is asked                                      
 ===========================  ==========================================================  ==================
 ``context length``           does it serve prompts as long as asked for                  load points
 ``repeatable``               the same requests twice, both cold: the same answers?       nothing
+``streams``                  do another's server and its proxies send tokens one by one  nothing
 ``prefix cache``             does a repeated prompt hit the cache exactly if asked to    load points
 ``SwiftKV mode``             does it run SwiftKV as its arm says, by its own counters    everything
 ``skip equals full``         the same prompts skipping and at full depth                 everything
@@ -48,6 +49,7 @@ def probe_engine(spec: EngineSpec, info: EngineInfo, access: Access, *, thorough
         return [
             service.context_length(spec, info),
             service.repeatable(asking),
+            *service.streams(asking),
             service.prefix_cache(asking),
             *depth.mode(asking),
             *depth.skip_equals_full(asking),

@@ -8,7 +8,11 @@ from swiftkv_bench.engines.probes.asking import Asking, gap, rounding, scored_to
 from swiftkv_bench.engines.probes.identity import PROBE, recorded
 from swiftkv_bench.schema.engine import EngineInfo, EngineSpec
 from swiftkv_bench.schema.manifest import Probe, Status
+from swiftkv_bench.units import duration
 
+_STREAMED_TOKENS = 12
+_AT_ONCE_S = 0.005
+"""No model writes that many tokens in less."""
 SCORED_PROMPT_TOKENS = 4200
 """Longest prompt whose log-probabilities are asked for; less with a large vocabulary: `scored_tokens`."""
 
@@ -39,6 +43,31 @@ def repeatable(asking: Asking) -> Probe:
     if status == "pass":
         data |= recorded(first)
     return Probe(name=PROBE, arm=asking.arm, status=status, detail=detail, data=data)
+
+
+def streams(asking: Asking) -> list[Probe]:
+    """Whether another's server sends tokens as they come, and no proxy in between keeps them back."""
+    if asking.spec.kind != "url":
+        return []
+    body = {
+        "model": asking.info.served_model, "prompt": asking.prompts[0], "max_tokens": _STREAMED_TOKENS,
+        "temperature": 0.0, "stream": True,
+    }  # fmt: skip
+    probe: dict[str, Any] = {"name": "streams", "arm": asking.arm}
+    try:
+        times_s = asking.client.read_times("/v1/completions", body)
+    except RefusedError as e:
+        return [Probe(**probe, status="not run", detail=str(e))]
+    span_s = max(times_s, default=0.0) - min(times_s, default=0.0)
+    data = {"pieces": len(times_s), "span_s": span_s}
+    if span_s > _AT_ONCE_S:
+        detail = f"an answer of {_STREAMED_TOKENS} tokens came in {len(times_s)} pieces over {duration(span_s)}"
+        return [Probe(**probe, status="pass", detail=detail, data=data)]
+    detail = (
+        f"an answer of {_STREAMED_TOKENS} tokens came all at once: the server does not stream, or a proxy in between "
+        "keeps the answer until it is whole (nginx: proxy_buffering off); TTFT, TPOT and ITL cannot be measured so"
+    )
+    return [Probe(**probe, status="fail", detail=detail, data=data)]
 
 
 def prefix_cache(asking: Asking) -> Probe:

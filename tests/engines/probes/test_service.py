@@ -6,10 +6,13 @@ import pytest
 
 from swiftkv_bench.access import Access
 from swiftkv_bench.embedded.tokenizer import tokenizer_json, write_tokenizer
-from swiftkv_bench.engines.probes import probe_engine, why_stopped
+from swiftkv_bench.engines.client import Client
+from swiftkv_bench.engines.probes import probe_engine, service, why_stopped
+from swiftkv_bench.engines.probes.asking import Asking
 from swiftkv_bench.schema.engine import Arm, EngineInfo, EngineSpec, OptionValue
 from swiftkv_bench.schema.manifest import Probe
 from tests.accuracy.toy_engine import ALL_WAYS, ToyEngine
+from tests.fake_engine import fake_engine
 
 CACHE = 'vllm:cache_config_info{block_size="16",enable_prefix_caching="%s"} 1.0\n'
 
@@ -54,6 +57,19 @@ def test_prefix_caching_other_than_asked_fails(
 ) -> None:
     with ToyEngine(metrics=lambda _: page) as engine:
         assert _probes(engine, _spec(tokenizer, "baseline", **asked))["prefix cache"].status == status
+
+
+@pytest.mark.parametrize(("fault", "status"), [("split", "pass"), ("buffered", "fail"), ("whole", "fail")])
+def test_a_server_that_does_not_stream_is_seen_before_the_load(tokenizer: str, fault: str, status: str) -> None:
+    spec = EngineSpec(
+        arm="baseline", kind="url", url="http://127.0.0.1", model="toy", tokenizer=tokenizer, max_model_len=512
+    )  # fmt: skip
+    with fake_engine("--ttft", 0.02, "--itl", 0.01, "--vocab", 4096, "--fault", fault) as url, Client(url) as client:
+        info = EngineInfo(arm="baseline", base_url=url, served_model="fake", max_model_len=512)
+        (probe,) = service.streams(Asking(client, spec, info))
+        assert service.streams(Asking(client, _spec(tokenizer), info)) == []
+    assert (probe.name, probe.status, probe.stops) == ("streams", status, ())
+    assert ("proxy in between" in probe.detail) == (status == "fail")
 
 
 @pytest.mark.parametrize(("hits", "status"), [(256, "pass"), (0, "fail")])
