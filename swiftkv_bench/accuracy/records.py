@@ -16,7 +16,7 @@ from swiftkv_bench.accuracy.items import Generation, Item, Question
 from swiftkv_bench.accuracy.looks import Scores
 from swiftkv_bench.accuracy.measures import number_of
 from swiftkv_bench.accuracy.notices import listening
-from swiftkv_bench.accuracy.scores import THINKING, Score, score, thinks
+from swiftkv_bench.accuracy.scores import Score, score, thinking_notice
 from swiftkv_bench.accuracy.scoring import Answer, loglikelihood
 from swiftkv_bench.accuracy.session import Answered
 from swiftkv_bench.accuracy.tasks import ColumnTasks
@@ -28,8 +28,6 @@ from swiftkv_bench.store import GO_ON, Run, append_whole, sync_folder, write_ato
 
 FLUSH_ITEMS = 64
 FLUSH_S = 1.0
-
-_THOUGHT = f"an answer holds thinking ({', '.join(THINKING)}), which the filter reads: no think_end_token is stated"
 
 _Key = tuple[Arm, int, str, str, int]
 _STATUSES = TypeAdapter(list[ColumnStatus])
@@ -130,8 +128,7 @@ class Recorder:
             responses = [[_response(q, a) for q, a in zip(x.item.questions, x.answers, strict=True)] for x in of_task]
             with listening() as heard:
                 scores = score(self._tasks.tasks[name], self.column, [x.item for x in of_task], responses)
-            thought = sum(thinks(x.item, answers) for x, answers in zip(of_task, responses, strict=True))
-            self.notices += heard + ([Notice(code="thinking", text=_THOUGHT, count=thought)] if thought else [])
+            self.notices += heard + thinking_notice([x.item for x in of_task], responses)
             self._log.append([self._record(*group) for group in zip(of_task, responses, scores, strict=True)])
         self.done += len(batch)
         self.methods |= {answered.method for answered in batch}

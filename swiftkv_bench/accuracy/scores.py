@@ -20,6 +20,8 @@ _INVALID = "[invalid]"
 THINKING = ("</think>", "[/THINK]", "</thinking>", "</seed:think>", "<|channel|>final")
 """Texts at which models are known to end their thinking."""
 
+_THOUGHT = f"an answer holds thinking ({', '.join(THINKING)}), which the filter reads: no think_end_token is stated"
+
 _REHEARSED = ("", "1", "A", "The answer is 1.", "yes")
 
 
@@ -72,6 +74,12 @@ def thinks(item: Item, responses: Sequence[Any]) -> bool:
     """Whether an answer holds thinking that no rule takes out of it."""
     texts = (answer for answer in responses if isinstance(answer, str))
     return item.think_end_token is None and any(mark in text for text in texts for mark in THINKING)
+
+
+def thinking_notice(items: Sequence[Item], responses: Sequence[Sequence[Any]]) -> list[Notice]:
+    """Counts answers with thinking that the column's filter reads; empty where there is none."""
+    count = sum(thinks(item, answers) for item, answers in zip(items, responses, strict=True))
+    return [Notice(code="thinking", text=_THOUGHT, count=count)] if count else []
 
 
 def rehearse(column_tasks: ColumnTasks) -> None:

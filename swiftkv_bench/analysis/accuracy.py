@@ -23,6 +23,7 @@ from swiftkv_bench.checks import (
     check_chance,
     check_margin,
     check_missing,
+    check_noticed,
     check_reached,
     check_unparsed,
 )
@@ -139,6 +140,9 @@ def _findings(
             n, cut, open_ended = a.score.n, a.truncated, a.unfinished
             yield from check_answers(column.name, arm, n=n, truncated=cut, unfinished=open_ended)
         yield from _present(check_reached(column.name, arm, a.status, a.reason))
+    for state in run.statuses:
+        if state.column == column.name and state.repeat == 0:
+            yield from check_noticed(column.name, state.arm, state.notices)
     yield from _present(_at_chance(run, column, arms))
     noise = next((c.noise for p in judged.values() for c in p.columns if c.column.name == column.name), None)
     if noise is not None:

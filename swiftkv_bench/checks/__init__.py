@@ -9,6 +9,7 @@ from swiftkv_bench.checks.answers import (
     check_chance,
     check_margin,
     check_missing,
+    check_noticed,
     check_reached,
     check_unparsed,
 )
@@ -18,6 +19,6 @@ from swiftkv_bench.checks.load import TrialCheck, check_samples, check_self_test
 
 __all__ = [
     "Finding", "Severity", "TrialCheck", "check_answers", "check_certificate", "check_chance", "check_margin",
-    "check_missing", "check_reached", "check_samples", "check_self_test", "check_spread", "check_trial",
-    "check_unparsed", "merge", "sentence",
+    "check_missing", "check_noticed", "check_reached", "check_samples", "check_self_test", "check_spread",
+    "check_trial", "check_unparsed", "merge", "sentence",
 ]  # fmt: skip

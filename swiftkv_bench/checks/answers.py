@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from swiftkv_bench.advice import ASKED, of_column
 from swiftkv_bench.checks.finding import Finding, Severity, sentence
+from swiftkv_bench.schema.accuracy import Notice
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.stats.items import ItemDelta, Score
 from swiftkv_bench.units import counted, percent
@@ -36,6 +37,30 @@ def check_reached(column: str, arm: Arm, status: str, reason: str | None) -> Fin
     if status == "ended early":
         step = "Bounds count every look at the data; the difference itself may be overstated a little."
     return Finding("column-not-complete", severity, text, step, arm=arm, column=column)
+
+
+def check_noticed(column: str, arm: Arm, notices: Sequence[Notice]) -> list[Finding]:
+    """What was noticed while the column was asked: lm-eval's warnings, shots, borders and thinking; one a kind."""
+    texts: dict[str, list[str]] = {}
+    for one in notices:
+        if one.code in _NOTICED:
+            times = f" ({one.count:,} times)" if one.count > 1 else ""
+            texts.setdefault(one.code, []).append(f"{one.text[:1].upper()}{one.text[1:].rstrip('.')}{times}")
+    return [
+        Finding(code, "note", sentence("; ".join(said)), _NOTICED[code], arm=arm, column=column)
+        for code, said in texts.items()
+    ]
+
+
+_NOTICED = {
+    "lm-eval": "Read the figure with it, or mend the task file.",
+    "thinking": "State think_end_token in the suite, then score the run again with --rescore.",
+    "own-shot": "State fewshot_split in the task file; where it is the evaluated split, lm-eval leaves the item out.",
+    "token-border": "The continuation's score holds a piece of its context, as in lm-eval.",
+    "data-revision": "Leave out --data-dir to read the pinned revision from the hub.",
+    "system-turn": "Compare with figures of the same template alone.",
+}
+"""Kinds of notice that become findings; cut prompts have one of their own."""
 
 
 def check_unparsed(column: str, arm: Arm, n: int, unparsed: int, reference: int) -> Finding | None:

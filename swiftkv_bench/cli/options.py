@@ -154,6 +154,19 @@ class AccuracyFlags:
 
 
 @dataclass(frozen=True)
+class RescoreFlags:
+    """What is scored again instead of asked."""
+
+    rescore: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder whose answers are scored again, by its suite or by --suite; no engine starts.",
+            metavar="RUN",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class LoadFlags:
     """What load is put on the engines."""
 

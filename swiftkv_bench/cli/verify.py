@@ -49,7 +49,7 @@ def command(
         raise InputError("--model names the weights of one arm; say which with --arm")
     found: list[Agreement] = []
     with make_observer(quiet) as observer:
-        prepared = prepare_accuracy(plan, data_dir or _data_dir(opened), observer)
+        prepared = prepare_accuracy(plan, data_dir or recorded_data_dir(opened), observer)
         for spec in specs:
             weights = _weights(opened, spec, model, device, dtype)
             limit = arithmetic(spec, weights)
@@ -127,7 +127,7 @@ def _weights(run: "Run", spec: "EngineSpec", model: str | None, device: str, dty
     )
 
 
-def _data_dir(run: "Run") -> Path | None:
+def recorded_data_dir(run: "Run") -> Path | None:
     """The folder that the run's own command line named, where it is still there."""
     words = list(run.manifest.argv)
     for i, word in enumerate(words):
