@@ -1,6 +1,7 @@
 """What answers become: lm-eval's own filters, `process_results` and metrics, and the numbers that are recorded."""
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -13,6 +14,9 @@ from swiftkv_bench.accuracy.measures import contribution, number_of, references_
 from swiftkv_bench.accuracy.tasks import ColumnTasks
 from swiftkv_bench.errors import ScoringError
 from swiftkv_bench.schema.accuracy import Column, Notice
+
+_SCORING = threading.Lock()
+"""lm-eval keeps answers in its instances, which arms that are asked side by side share, as they share filters."""
 
 _INVALID = "[invalid]"
 """What lm-eval's regex filters return where nothing matched."""
@@ -51,10 +55,11 @@ def score(task: Any, column: Column, items: Sequence[Item], responses: Sequence[
     Raises:
         ScoringError: an answer cannot be scored; names task and document.
     """
-    for item, answers in zip(items, responses, strict=True):
-        _put(item, answers)
-    _filter(task, column, items)
-    return [_scored(task, column, item) for item in items]
+    with _SCORING:
+        for item, answers in zip(items, responses, strict=True):
+            _put(item, answers)
+        _filter(task, column, items)
+        return [_scored(task, column, item) for item in items]
 
 
 def item_notices(items: Sequence[Item]) -> list[Notice]:

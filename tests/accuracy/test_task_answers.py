@@ -1,10 +1,13 @@
 """Task files and the answers they ask for: lengths, sampling, thinking, and answers that no file can hold."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from swiftkv_bench.accuracy.items import answer_seed
+from swiftkv_bench.accuracy.items import answer_seed, build_items, sample
+from swiftkv_bench.accuracy.prompts import Prompter
+from swiftkv_bench.accuracy.scores import score
 from swiftkv_bench.errors import InputError
 from tests.accuracy.made import answers, made, prepared, reader, run
 from tests.accuracy.toy_engine import ToyEngine
@@ -134,3 +137,19 @@ def test_the_prompt_is_what_the_task_file_says(letters: Path, tmp_path: Path) ->
     with ToyEngine(reply=lambda prompt: seen.append(read(prompt)) or "red") as engine:  # type: ignore[func-returns-value]
         run(suite, tmp_path / "run", engine, letters)
     assert seen == ["Be brief.\nSay red: Answer:"]
+
+
+def test_arms_that_are_scored_at_once_keep_their_own_answers(letters: Path, tmp_path: Path) -> None:
+    suite = made(tmp_path, "process_results: !function own.slowly", ROWS)
+    (tmp_path / "own.py").write_text(
+        "import time\n\n"
+        "def slowly(doc, results):\n"
+        "    time.sleep(0.05)\n"
+        "    return {'exact_match': float(results[0] == doc['answer'])}\n"
+    )
+    [column] = prepared(suite).columns
+    items = build_items(column, sample(column, None, 0), Prompter(str(letters)), max_model_len=99, max_gen_tokens=9)
+    said = {"right": [["red"], ["green"]], "wrong": [["blue"], ["blue"]]}
+    with ThreadPoolExecutor(2) as pool:
+        work = {k: pool.submit(score, column.tasks["one"], column.column, items, texts) for k, texts in said.items()}
+    assert {k: [s.value for s in done.result()] for k, done in work.items()} == {"right": [1, 1], "wrong": [0, 0]}
