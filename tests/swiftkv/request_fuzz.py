@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,6 +99,10 @@ class _Client:
         answer = self._connection.getresponse()
         return answer.status, answer.read().decode()
 
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
     def good(self) -> tuple[int, list[str]]:
         """Status and tokens of a request as anybody else sends it."""
         plain = {"model": "swiftkv", "prompt": [5, 6, 7], "temperature": 0.0, "max_tokens": 2, "logprobs": 0}
@@ -111,20 +116,20 @@ def assert_nothing_ends(url: str, *, every: int, accepted: int) -> None:
     Args:
         accepted: of the bodies that must be answered, one in so many is sent; of those that must be refused, all.
     """
-    client = _Client(url)
-    before = client.good()
-    assert before[0] == 200
     chosen = [sent for sent in bodies() if sent.fails is not None] + [s for s in bodies() if s.fails is None][
         ::accepted
     ]
     wrong = []
-    for count, sent in enumerate(chosen, 1):
-        status, text = client.send(sent.body)
-        expected = 200 if sent.fails is None else 400
-        if status != expected or (sent.fails or "") not in text:
-            wrong.append(f"{status} instead of {expected} for {str(sent.body)[:200]}: {text[:300]}")
-        if count % every == 0:
-            assert client.good() == before, f"after {str(sent.body)[:300]}: {text[:300]}"
-    assert client.good() == before
+    with closing(_Client(url)) as client:
+        before = client.good()
+        assert before[0] == 200
+        for count, sent in enumerate(chosen, 1):
+            status, text = client.send(sent.body)
+            expected = 200 if sent.fails is None else 400
+            if status != expected or (sent.fails or "") not in text:
+                wrong.append(f"{status} instead of {expected} for {str(sent.body)[:200]}: {text[:300]}")
+            if count % every == 0:
+                assert client.good() == before, f"after {str(sent.body)[:300]}: {text[:300]}"
+        assert client.good() == before
     assert wrong == []
     assert len(chosen) > 250
