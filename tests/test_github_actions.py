@@ -342,7 +342,7 @@ def test_compare_gets_its_flags(tmp_path: Path) -> None:
     given = {"policy": "my policy.yaml", "allow": "hardware\nengine.max-num-seqs\n", "baselines": "b"}
     job = Job(tmp_path, {"candidate": "old run", "install": "false", "report": "r", **given}).run()
     assert job.read("compare").splitlines() == [
-        "compare", "main", "old run", "--baselines", "b", "--out", "r", "--policy", "my policy.yaml",
+        "compare", "main", "old run", "--accepted", "b", "--out", "r", "--policy", "my policy.yaml",
         "--allow", "hardware", "--allow", "engine.max-num-seqs",
     ]  # fmt: skip
     assert not job.read("measure")
