@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from swiftkv_bench.errors import InputError, writing
-from swiftkv_bench.store import replace_file
 
 app = typer.Typer(no_args_is_help=True, help="Fetches a known model; prepares text to distil on.")
 
@@ -68,6 +67,8 @@ def items(
 
 
 def _write_lines(out: Path, entries: Iterable[Mapping[str, object]]) -> None:
+    from swiftkv_bench.store import replace_file
+
     with writing(out, "choose another file with --out"):
         replace_file(out, "".join(json.dumps(entry) + "\n" for entry in entries).encode())
 
