@@ -124,7 +124,9 @@ def test_killed_six_times_nothing_is_lost_and_nothing_is_left_behind(command: st
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     kills, recovered, orphans = done.stdout.splitlines()
-    assert kills.startswith(f"6 kills of {command}: ")
+    made, what = kills.split(" kills of ")
+    assert int(made) >= 6  # the last run of the campaign may be killed twice
+    assert what.startswith(f"{command}: ")
     assert recovered.endswith("runs recovered; 0 failures")
     assert orphans.startswith("0 orphans; ")
 
