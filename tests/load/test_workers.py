@@ -28,7 +28,8 @@ def test_a_killed_client_process_is_one_sentence(after_s: float) -> None:
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, as these tests may be, ignores it
 from swiftkv_bench.load.driver import Options, run_trial
 from swiftkv_bench.load.target import Target
 from swiftkv_bench.observer import Silent
