@@ -1,6 +1,5 @@
 """Prompts as text: files of prompts, and the tokenizer that counts and makes texts."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.load.json_text import read_json
 
 _KNOWN = "JSON lines with `prompt`, or ShareGPT's JSON array of conversations"
 _HUMAN, _MODEL = ("human", "user"), ("gpt", "assistant", "chatgpt", "bing", "bard")
@@ -146,35 +146,25 @@ def _read(path: Path, _: int) -> PromptFile:
         found = PromptFile(rows, "ShareGPT", answered=True, left_out=len(said) - len(rows))
     else:
         lines = ((i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip())
-        found = PromptFile(tuple(_prompt_of(line, f"{path}:{i}") for i, line in lines), "JSON lines", answered=False)
+        found = PromptFile(tuple(_prompt_of(line, path, i) for i, line in lines), "JSON lines", answered=False)
     if not found.rows:
         raise InputError(f"{path} has no prompts; give {_KNOWN}")
     return found
 
 
-def _prompt_of(line: str, where: str) -> Row:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as e:
-        raise InputError(f"{where}:{e.colno} is no JSON ({e.msg}); give {_KNOWN}") from e
-    except RecursionError as e:
-        raise InputError(f"{where}:1 is no prompt (it nests too deep); give {_KNOWN}") from e
+def _prompt_of(line: str, path: Path, number: int) -> Row:
+    value = read_json(line, path, number, kind="prompt", repair=f"give {_KNOWN}")
     if not isinstance(value, dict) or "prompt" not in value:
-        raise InputError(f"{where}:1 has no `prompt`; give {_KNOWN}")
+        raise InputError(f"{path}:{number}:1 has no `prompt`; give {_KNOWN}")
     prompt = value["prompt"]
     if not isinstance(prompt, str) or not prompt:
-        raise InputError(f"{where}:1 has a `prompt` that is empty or no text; mend or delete the line")
+        raise InputError(f"{path}:{number}:1 has a `prompt` that is empty or no text; mend or delete the line")
     return Row(prompt)
 
 
 def _conversations(text: str, path: Path) -> list[list[tuple[str, str]]]:
     """What was said in each, as (who, what)."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as e:
-        raise InputError(f"{path}:{e.lineno}:{e.colno} is no JSON ({e.msg}); give {_KNOWN}") from e
-    except RecursionError as e:
-        raise InputError(f"{path}:1:1 is no list of conversations (it nests too deep); give {_KNOWN}") from e
+    value = read_json(text, path, 1, kind="list of conversations", repair=f"give {_KNOWN}")
     return [_said(one, f"{path}: conversation {i}") for i, one in enumerate(value, 1)]
 
 

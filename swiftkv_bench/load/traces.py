@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.load.json_text import read_json
 from swiftkv_bench.schema.requests import Float, Int
 
 BLOCK_TOKENS = 512
@@ -164,16 +166,11 @@ def _traced(path: Path, rows: Iterator[tuple[str, _Row]], kind: str, unit: str) 
 def _mooncake_rows(lines: Sequence[str], path: Path) -> Iterator[tuple[str, _Row]]:
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield f"{path}:{number}", _mooncake_row(line, f"{path}:{number}")
+            row = read_json(line, path, number, kind="request", repair="mend or delete the line")
+            yield f"{path}:{number}", _mooncake_row(row, line, f"{path}:{number}")
 
 
-def _mooncake_row(line: str, where: str) -> _Row:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as e:
-        raise InputError(f"{where}:{e.colno} is no JSON ({e.msg}); mend or delete the line") from e
-    except RecursionError as e:
-        raise InputError(f"{where}:1 is no request (it nests too deep); mend or delete the line") from e
+def _mooncake_row(row: Any, line: str, where: str) -> _Row:
     missing = [key for key in _KEYS if not isinstance(row, dict) or key not in row]
     if missing:
         raise InputError(f"{where}:1 has no {', no '.join(missing)}; a line needs {', '.join(_KEYS)}")
