@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,23 @@ _CSV = (
 
 
 def read_trace(path: Path) -> Trace:
-    """The requests of a trace; rows without an answer (a recorded failure) are left out and counted.
+    """The requests of a trace, read once as long as it does not change.
+
+    Rows without an answer (a recorded failure) are left out and counted.
 
     Raises:
         InputError: the file cannot be read or is of none of the formats, a value cannot be used, or times go back.
             The message says line and column.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        return _read(path, path.stat().st_mtime_ns)
     except (OSError, UnicodeDecodeError) as e:
         raise InputError(f"cannot read the trace {path}: {e}; give {_KNOWN}") from e
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, _: int) -> Trace:
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
     first = next((line for line in lines if line.strip()), "")
     if first.lstrip().startswith("["):
         raise InputError(
