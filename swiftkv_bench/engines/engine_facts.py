@@ -5,9 +5,9 @@ Reads the command line as vLLM would, but imports nothing of it. What is not kno
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from swiftkv_bench.engines import hub
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.schema.engine import BASELINES, EngineSpec
 from swiftkv_bench.swiftkv.facts import CONFIG_KEYS, Facts
@@ -46,7 +46,7 @@ def config_of(spec: EngineSpec, options: Mapping[str, Any]) -> dict[str, Any] | 
     """config.json as the engine will see it, `--hf-overrides` applied; None when it is not on this machine."""
     config = spec.architecture
     if config is None:
-        path = _hub_config(spec)
+        path = hub.cached(spec.model, "config.json", spec.revision) if hub.is_id(spec.model) else None
         try:
             config = None if path is None else json.loads(path.read_text())
         except (OSError, ValueError):
@@ -161,13 +161,3 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         old = both.get(key)
         both[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return both
-
-
-def _hub_config(spec: EngineSpec) -> Path | None:
-    """config.json of a hub model in the local cache; None before it was first fetched."""
-    from huggingface_hub import try_to_load_from_cache  # slow to import, needed for hub models only
-
-    if spec.model.count("/") != 1:
-        return None
-    found = try_to_load_from_cache(spec.model, "config.json", revision=spec.revision)
-    return Path(found) if isinstance(found, str) else None

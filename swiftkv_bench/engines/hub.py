@@ -9,12 +9,17 @@ from swiftkv_bench.errors import InputError
 _CONNECT_S = 5.0
 
 
-def cached(repository: str, name: str) -> Path | None:
+def is_id(name: str) -> bool:
+    """Whether a model's name is a hub id and no path."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def cached(repository: str, name: str, revision: str | None = None) -> Path | None:
     """A file that was fetched before; None without one, or where the id is none."""
     from huggingface_hub import try_to_load_from_cache  # slow to import, needed for hub models only
 
     try:
-        found = try_to_load_from_cache(repository, name)
+        found = try_to_load_from_cache(repository, name, revision=revision)
     except ValueError:
         return None
     return Path(found) if isinstance(found, str) else None
@@ -45,10 +50,8 @@ def fetched(repository: str, name: str) -> Path:
 
 def _unreachable(endpoint: str) -> str | None:
     """Why no connection can be made, asked once: the library itself tries for half a minute. None: one can."""
-    route = OPEN.route(endpoint)
-    where = (route.host, route.port) if route.proxy is None else (route.proxy.host, route.proxy.port)
     try:
-        socket.create_connection(where, timeout=_CONNECT_S).close()
+        socket.create_connection(OPEN.route(endpoint).address, timeout=_CONNECT_S).close()
     except OSError as e:
         return e.strerror or str(e)
     return None

@@ -54,7 +54,7 @@ def resolve(source: ModelSource, cache: Path, where: str) -> ResolvedModel:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return _local(folder.resolve(), where)
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+    if not hub.is_id(name):
         raise InputError(f"{where}: there is no model folder {name}; give a folder with config.json or a hub id")
     return ResolvedModel(model=name, tokenizer=name, config=None, config_hash=None)
 

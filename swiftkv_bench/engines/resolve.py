@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from swiftkv_bench import credentials, redaction
 from swiftkv_bench.access import OPEN, Access, parse_proxy
+from swiftkv_bench.engines import hub
 from swiftkv_bench.engines.attached import AttachedServer, names_served
 from swiftkv_bench.engines.base import Engine
 from swiftkv_bench.engines.fake_process import fake_server
@@ -209,7 +210,7 @@ def _tokenizer_of(url: str, arm: Arm, named: str | None, name: str | None, acces
     served = names_served(url, access, named, f"--{side.removesuffix('-full')}-model", name)
     known = [*([] if name is None else [name]), *served]
     here = next((one for one in known if local_tokenizer(one)), None)
-    hub_id = next((one for one in known if one.count("/") == 1 and not one.startswith((".", "/", "~"))), None)
+    hub_id = next((one for one in known if hub.is_id(one)), None)
     if (found := here or hub_id) is not None:
         return found
     told = f"calls it {' or '.join(served)}, which is not on this machine" if served else "did not say what it serves"

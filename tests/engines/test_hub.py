@@ -6,8 +6,10 @@ import pytest
 from huggingface_hub import constants
 
 from swiftkv_bench.engines import hub
+from swiftkv_bench.engines.engine_facts import config_of
 from swiftkv_bench.engines.models import local_tokenizer, tokenizer_file
 from swiftkv_bench.errors import InputError
+from swiftkv_bench.schema.engine import EngineSpec
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +45,15 @@ def test_without_a_network_the_hub_is_not_asked_again_and_again() -> None:
 @pytest.mark.parametrize("name", ["someone/other", "no hub id", "a/b/c"])
 def test_a_name_that_is_nothing_here_is_no_local_tokenizer(name: str) -> None:
     assert not local_tokenizer(name)
+
+
+def test_config_json_comes_from_the_revision_asked_for_and_is_unknown_where_there_is_none(offline: Path) -> None:
+    snapshots = offline / "models--someone--model" / "snapshots"
+    (snapshots / "0123abcd" / "config.json").write_text('{"layers": 1}')
+    (snapshots / "4567cdef").mkdir()
+    (snapshots / "4567cdef" / "config.json").write_text('{"layers": 2}')
+    spec = EngineSpec(arm="baseline", kind="vllm", model="someone/model", tokenizer="someone/model", max_model_len=64)
+    assert config_of(spec, {}) == {"layers": 1}
+    assert config_of(spec.model_copy(update={"revision": "4567cdef"}), {}) == {"layers": 2}
+    for name in ("someone/other", "no hub/id"):
+        assert config_of(spec.model_copy(update={"model": name}), {}) is None
