@@ -5,13 +5,12 @@ reached through a proxy. Any other goes through `--proxy`, else through what the
 `HTTPS_PROXY`, `ALL_PROXY`, in either case) unless `NO_PROXY` lists the host. Key and proxy are never recorded.
 """
 
-import base64
 import ipaddress
 import ssl
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from swiftkv_bench import credentials, redaction
 from swiftkv_bench.errors import InputError
@@ -138,11 +137,7 @@ def parse_proxy(text: str, source: str) -> Proxy:
     parts = _split(text if "://" in text else f"http://{text}")
     if parts is None or parts.scheme != "http" or parts.hostname is None:
         raise InputError(f"{source} is no proxy of this program; give http://host:port, or take it out")
-    authorization = None
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(parts.hostname, parts.port or _PORTS["http"], source, authorization)
+    return Proxy(parts.hostname, parts.port or _PORTS["http"], source, credentials.basic(parts))
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from swiftkv_bench.errors import InputError
 
@@ -35,11 +35,16 @@ def authorization(key: str) -> str:
 def split_url(url: str) -> tuple[str, str | None]:
     """A URL without `user:password@`, and the key that says the same in a header; None where it has none."""
     parts = urlsplit(url)
-    if parts.username is None and parts.password is None:
-        return url, None
-    said = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-    key = f"Basic {base64.b64encode(said.encode()).decode()}"
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), key
+    key = basic(parts)
+    return url if key is None else urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), key
+
+
+def basic(parts: SplitResult) -> str | None:
+    """What an authorization header says of a URL's `user:password@`; None where it has none."""
+    if parts.username is None:
+        return None
+    said = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return f"Basic {base64.b64encode(said.encode()).decode()}"
 
 
 def secrets_of(key: str | None) -> frozenset[str]:
