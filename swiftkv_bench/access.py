@@ -61,6 +61,15 @@ class Route:
         return self.proxy is not None and not self.tls
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that requests carry for the way: those of a proxy that reads them."""
+        return self.proxy.headers if self.proxy is not None and self.forwards else {}
+
+    def target(self, path: str) -> str:
+        """What a request asks for: the path, or the whole address where a proxy forwards it."""
+        return f"http://{self.authority}{path}" if self.forwards else path
+
+    @property
     def via(self) -> str:
         """What a message of this way adds; empty without a proxy."""
         if self.proxy is None:

@@ -83,9 +83,7 @@ class Client:
         self._access = access
         self._route = self._access.route(self.base_url)
         self._context = self._access.context() if self._route.tls else None
-        self._prefix = urlsplit(self.base_url).path.rstrip("/").removesuffix("/v1")
-        if self._route.forwards:
-            self._prefix = f"http://{self._route.authority}{self._prefix}"
+        self._prefix = self._route.target(urlsplit(self.base_url).path.rstrip("/").removesuffix("/v1"))
         self._timeout_s = timeout_s
         self._delays_s = RETRY_DELAYS_S if patient else ()
         self._waits = RETRY_AFTER_WAITS if patient else 0
@@ -247,9 +245,7 @@ class Client:
 
     @property
     def _headers(self) -> dict[str, str]:
-        proxy = self._route.proxy if self._route.forwards else None
-        own = {"Content-Type": "application/json", **self._access.headers}
-        return own if proxy is None else own | dict(proxy.headers)
+        return {"Content-Type": "application/json", **self._access.headers, **self._route.headers}
 
     def _connection(self) -> http.client.HTTPConnection:
         route = self._route

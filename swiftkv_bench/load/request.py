@@ -99,14 +99,10 @@ def _text(prompt: "Prompt", target: Target) -> dict[str, Any]:
 
 def _with_head(payload: bytes, target: Target, prompt: "Prompt", own: tuple[int, int] = (0, 0)) -> Request:
     route = target.route
-    # A proxy that forwards is told the whole address.
-    where = f"http://{route.authority}{target.path}" if route.forwards else target.path
-    headers = dict(target.access.headers)
-    if route.forwards and route.proxy is not None:
-        headers |= route.proxy.headers
+    headers = {**target.access.headers, **route.headers}
     own_headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
-        f"POST {where} HTTP/1.1\r\nHost: {route.authority}\r\nContent-Type: application/json\r\n"
+        f"POST {route.target(target.path)} HTTP/1.1\r\nHost: {route.authority}\r\nContent-Type: application/json\r\n"
         f"Accept: text/event-stream\r\n{own_headers}Content-Length: {len(payload)}\r\n\r\n"
     ).encode("ascii")
     start, end = (len(head) + at for at in own)
