@@ -1,6 +1,7 @@
 """Recorded traffic: four formats, what they share, and what is no trace."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,11 @@ def test_what_is_no_trace_is_one_sentence_with_line_and_column(tmp_path: Path, t
 def test_a_trace_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot read the trace .*none.jsonl: .*; give Mooncake JSON lines"):
         read_trace(tmp_path / "none.jsonl")
+
+
+def test_a_trace_is_read_again_once_it_has_changed_and_not_before(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", row(0, 700))
+    found = read_trace(path)
+    assert read_trace(path) is found
+    os.utime(write(path, row(0, 800)), ns=(0, path.stat().st_mtime_ns + 1))
+    assert read_trace(path).input_tokens.tolist() == [800]
