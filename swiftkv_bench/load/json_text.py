@@ -16,7 +16,7 @@ def read_json(text: str, path: Path, line: int, *, kind: str, repair: str) -> An
         repair: what to do about it.
 
     Raises:
-        InputError: it is no JSON, or nests too deep.
+        InputError: it is no JSON, nests too deep, or has a number of thousands of digits.
     """
     try:
         return json.loads(text)
@@ -24,3 +24,5 @@ def read_json(text: str, path: Path, line: int, *, kind: str, repair: str) -> An
         raise InputError(f"{path}:{line + e.lineno - 1}:{e.colno} is no JSON ({e.msg}); {repair}") from e
     except RecursionError as e:
         raise InputError(f"{path}:{line}:1 is no {kind} (it nests too deep); {repair}") from e
+    except ValueError as e:  # Python's own limit of digits
+        raise InputError(f"{path}:{line}:1 is no {kind} (it has a number of too many digits); {repair}") from e

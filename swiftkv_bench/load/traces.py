@@ -11,6 +11,7 @@ Four published formats are told by their first line. `_CSV` is the table of thos
 import csv
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -189,7 +190,8 @@ def _mooncake_row(row: Any, line: str, where: str) -> _Row:
 
 
 def _number(value: object, name: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # math.isfinite raises for a whole number that no float holds.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise InputError(f"{where} has {name} {value!r}, which is no number; mend or delete the line")
     return value
 

@@ -83,6 +83,8 @@ def test_burstgpt_has_seconds_and_its_failures_are_left_out(tmp_path: Path) -> N
         ('{"timestamp": NaN, "input_length": 1, "output_length": 1}', r"t:1:2 has timestamp nan, which is no number"),
         ('{"timestamp": 1, "input_length": 1e999, "output_length": 1}', r"t:1:18 has input_length inf, which is no"),
         (row(inputs=1e30), r"t:1:18 has 1e\+30 prompt and 3 output tokens, a length that no model takes"),
+        (row(inputs=10**400), r"t:1:18 has input_length 10+, which is no number"),
+        ('{"timestamp": ' + "1" * 5000 + "}", r"t:1:1 is no request \(it has a number of too many digits\); mend or"),
         (row("27"), r"t:1:2 has timestamp '27', which is no number; mend or delete the line"),
         (row(5) + "\n" + row(4), r"t:2 goes back in time; sort the trace by its times"),
         ("", r"the trace .*t is empty, which is none of Mooncake JSON lines, Azure LLM inference CSV or"),

@@ -235,6 +235,7 @@ def test_sharegpt_gives_first_questions_and_the_lengths_of_their_answers(tmp_pat
         ('{"prompt": "a"}\n', r"p.jsonl has 1 prompts, 2 are asked for, and a repeated prompt would be served from"),
         ('{"prompt": "a"}\n{"text": "b"}\n', r"p.jsonl:2:1 has no `prompt`; give JSON lines with `prompt`, or"),
         ('{"a":' * 100_000 + "\n{}\n", r"p.jsonl:1:1 is no prompt \(it nests too deep\)"),
+        ('{"prompt": ' + "1" * 5000 + "}\n", r"p.jsonl:1:1 is no prompt \(it has a number of too many digits\); give"),
         ("[" * 100_000 + "\n{}\n", r"p.jsonl:1:1 is no prompt \(it nests too deep\)"),
         ('{"prompt": "a"}\n\noops\n', r"p.jsonl:3:1 is no JSON \(.*\); give JSON lines with `prompt`"),
         ('{"prompt": ""}\n{"prompt": "a"}\n', r"p.jsonl:1:1 has a `prompt` that is empty or no text; mend or delete"),
