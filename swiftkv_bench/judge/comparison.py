@@ -15,7 +15,7 @@ from swiftkv_bench.checks import Finding, Severity
 from swiftkv_bench.evidence.run import Side
 from swiftkv_bench.judge.judgement import Verdicts
 from swiftkv_bench.judge.keys import KeyCheck
-from swiftkv_bench.judge.lines import Line, Verdict
+from swiftkv_bench.judge.lines import Line
 from swiftkv_bench.judge.policy import Policy, ReferenceKind
 from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
@@ -87,4 +87,4 @@ class RunComparison(Record):
     @property
     def failed(self) -> tuple[Line, ...]:
         """Lines that make the report fail."""
-        return tuple(line for line in self.lines if line.verdict is Verdict.FAIL and line.role != "shown")
+        return tuple(line for line in self.lines if line.fails)

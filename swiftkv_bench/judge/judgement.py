@@ -45,7 +45,7 @@ class Judgement:
     @property
     def failed(self) -> tuple[Line, ...]:
         """Lines that make the report fail."""
-        return tuple(x for x in self.lines if x.verdict is Verdict.FAIL and x.role != "shown")
+        return tuple(line for line in self.lines if line.fails)
 
     def line(self, where: str, metric: str, candidate_arm: str, reference: str) -> Line | None:
         """The line of a claim; None where there is none."""

@@ -194,3 +194,8 @@ class Line(Record):
     published_delta: float | None = Field(None, description="published candidate − baseline; reference `published`")
     reference_trials: tuple[float, ...] = Field((), description="figure of each trial, in order of repeats")
     candidate_trials: tuple[float, ...] = Field((), description="the same of the candidate")
+
+    @property
+    def fails(self) -> bool:
+        """Whether it makes the report fail."""
+        return self.verdict is Verdict.FAIL and self.role != "shown"

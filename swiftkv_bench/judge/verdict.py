@@ -128,7 +128,7 @@ def of_lines(lines: Sequence[Line]) -> Verdict | None:
     """FAIL when a line that counts fails, PASS when there are primary lines and all pass; None without a line."""
     if not lines:
         return None
-    if any(line.verdict is Verdict.FAIL and line.role != "shown" for line in lines):
+    if any(line.fails for line in lines):
         return Verdict.FAIL
     primary = [line.verdict for line in lines if line.role == "primary"]
     return Verdict.PASS if primary and all(v is Verdict.PASS for v in primary) else Verdict.INCONCLUSIVE

@@ -108,8 +108,7 @@ def sentence(line: Line) -> str:
 
 def failed(every: Sequence[Line]) -> tuple[Line, ...]:
     """Lines that make the report fail, the largest excess over the limit first."""
-    found = [x for x in every if x.verdict is Verdict.FAIL and x.role != "shown"]
-    return tuple(sorted(found, key=_excess, reverse=True))
+    return tuple(sorted((x for x in every if x.fails), key=_excess, reverse=True))
 
 
 def undecided(every: Sequence[Line]) -> tuple[Line, ...]:
