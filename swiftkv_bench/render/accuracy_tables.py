@@ -2,12 +2,11 @@
 
 from swiftkv_bench import units
 from swiftkv_bench.analysis.values import AccuracyAnalysis, ColumnResult, Comparison, ComparisonKind, Macro
-from swiftkv_bench.judge.lines import Line, Verdict
+from swiftkv_bench.judge.lines import Line
 from swiftkv_bench.render import wording
-from swiftkv_bench.render.cells import Cell, Head, TableView, Tone
+from swiftkv_bench.render.cells import Cell, Head, TableView
+from swiftkv_bench.render.summary import TONE
 from swiftkv_bench.render.wording import ARM, MISSING
-
-_TONE: dict[Verdict, Tone] = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "open"}
 
 
 def accuracy_table(accuracy: AccuracyAnalysis) -> TableView:
@@ -110,7 +109,7 @@ def _decided_at(needed: int | None, documents: int | None) -> str:
 
 def verdict_cell(line: Line | None) -> Cell:
     """PASS, FAIL or INCONCLUSIVE; `–` where nothing is claimed."""
-    return Cell(MISSING) if line is None else Cell(line.verdict.value, _TONE[line.verdict])
+    return Cell(MISSING) if line is None else Cell(line.verdict.value, TONE[line.verdict])
 
 
 def origin_table(accuracy: AccuracyAnalysis) -> TableView | None:

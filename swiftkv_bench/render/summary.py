@@ -14,6 +14,7 @@ from swiftkv_bench.render.findings import grouped_findings
 from swiftkv_bench.render.several import Part, told_apart
 
 Tone = Literal["good", "bad", "open"]
+TONE: Mapping[Verdict, Tone] = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "open"}
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,12 @@ def _quality(accuracy: AccuracyAnalysis, findings: Sequence[Finding]) -> Stateme
         why = [f"{c.column.title}: {a.reason}" for c in accuracy.columns for a in c.arms.values() if a.reason]
         detail = "; ".join(why[:3]) + "." if why else "No column was answered by both arms."
         return Statement(question, "No quality comparison could be made", (), detail, "open")
-    words: Mapping[Verdict, tuple[str, Tone]] = {
-        Verdict.PASS: ("Quality holds within every margin", "good"),
-        Verdict.FAIL: ("Quality is lost beyond a margin", "bad"),
-        Verdict.INCONCLUSIVE: ("Quality is not decided", "open"),
+    words = {
+        Verdict.PASS: "Quality holds within every margin",
+        Verdict.FAIL: "Quality is lost beyond a margin",
+        Verdict.INCONCLUSIVE: "Quality is not decided",
     }
-    headline, tone = words[verdict]
+    headline, tone = words[verdict], TONE[verdict]
     guessing = {f.column for f in findings if f.code == "chance-level"}
     if all(c.column.name in guessing for c in accuracy.columns if "total" in c.comparisons):
         headline, tone = "Quality cannot be judged: no arm is better than guessing", "open"

@@ -10,14 +10,13 @@ from swiftkv_bench.judge.comparison import Note, RunComparison
 from swiftkv_bench.judge.lines import Line, Verdict
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.comparison import lines
-from swiftkv_bench.render.summary import Figure, Statement, Tone
+from swiftkv_bench.render.summary import TONE, Figure, Statement
 from swiftkv_bench.render.wording import ARM
 
 FIGURES_SHOWN = 4
 """Claims that one answer names; the tables have all."""
 
 SIDE = {"both": "both sides", "reference": "reference side", "candidate": "candidate side"}
-TONE: dict[Verdict, Tone] = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "open"}
 
 
 def title(found: RunComparison) -> str:

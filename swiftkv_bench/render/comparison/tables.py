@@ -11,8 +11,8 @@ from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.render import wording
 from swiftkv_bench.render.cells import Cell, Head, TableView
 from swiftkv_bench.render.comparison import lines
-from swiftkv_bench.render.comparison.summary import TONE
 from swiftkv_bench.render.provenance import settings, sides_table
+from swiftkv_bench.render.summary import TONE
 from swiftkv_bench.render.wording import ARM, MISSING
 from swiftkv_bench.schema.engine import Arm
 
