@@ -92,13 +92,14 @@ def conclude(found: RunComparison) -> None:
     Raises:
         RegressionError, InconclusiveError: as `run`.
     """
-    if found.verdicts.overall is Verdict.FAIL:
+    word = found.verdicts.overall
+    if word is Verdict.FAIL:
         failed = found.failed
         names = "; ".join(f"{line.title} ({line.candidate_arm}, {line.where})" for line in failed[:3])
         more = f" and {len(failed) - 3} more" if len(failed) > 3 else ""
-        raise RegressionError(f"FAIL: worse than {found.reference.label}: {names}{more}")
-    if found.verdicts.overall is Verdict.INCONCLUSIVE:
+        raise RegressionError(f"{word.value}: worse than {found.reference.label}: {names}{more}")
+    if word is Verdict.INCONCLUSIVE:
         raise InconclusiveError(
-            "INCONCLUSIVE: nothing got worse beyond doubt, and not all of it is within the margins; the table says how "
-            "many items or trials would decide"
+            f"{word.value}: nothing got worse beyond doubt, and not all of it is within the margins; the table says "
+            "how many items or trials would decide"
         )

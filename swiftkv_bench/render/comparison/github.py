@@ -32,7 +32,7 @@ def annotations(found: RunComparison) -> Iterator[str]:
             more = f"{units.counted(rest, 'more claim')}; the job's summary names {'it' if rest == 1 else 'them'}."
             yield _command(command, "More of the same", f"{more} ({label})")
     if found.verdicts.overall is Verdict.PASS:
-        yield _command("notice", "swiftkv-bench: PASS", f"{headline(found)} ({label})")
+        yield _command("notice", f"swiftkv-bench: {found.verdicts.overall.value}", f"{headline(found)} ({label})")
 
 
 def refusal(reason: str) -> str:

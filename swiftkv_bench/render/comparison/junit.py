@@ -59,7 +59,7 @@ def _case(suite: Tree.Element, line: Line) -> str | None:
         Tree.SubElement(case, "failure", message=text, type="regression").text = text
         kind = "failures"
     elif line.verdict is Verdict.INCONCLUSIVE:
-        Tree.SubElement(case, "skipped", message=f"INCONCLUSIVE: {text}")
+        Tree.SubElement(case, "skipped", message=f"{line.verdict.value}: {text}")
         kind = "skipped"
     Tree.SubElement(case, "system-out").text = text
     return kind
