@@ -15,10 +15,10 @@ from swiftkv_bench.errors import IncomparableError, InputError
 from swiftkv_bench.evidence.run import Evidence
 from swiftkv_bench.judge.columns import figure_of
 from swiftkv_bench.judge.keys import check_keys
-from swiftkv_bench.judge.points import planned_points, point_pair
+from swiftkv_bench.judge.points import median_of, planned_points, point_pair
 from swiftkv_bench.judge.policy import Policy
 from swiftkv_bench.judge.verdict import holm
-from swiftkv_bench.metrics import METRICS, Metric
+from swiftkv_bench.metrics import METRICS
 from swiftkv_bench.schema.base import Record
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Point
@@ -130,7 +130,9 @@ def _accuracy(runs: Sequence[Evidence]) -> Iterator[HistorySeries]:
 
 def _performance(runs: Sequence[Evidence], policy: Policy) -> Iterator[HistorySeries]:
     gated = [METRICS[key] for key in policy.performance.gated if not METRICS[key].paired]
-    gated += [m for key in policy.performance.gated if METRICS[key].paired for m in _medians(METRICS[key])]
+    # A paired median exists between two runs alone: its series is the median's.
+    paired = [METRICS[key] for key in policy.performance.gated if METRICS[key].paired]
+    gated += [METRICS[key] for m in paired if (key := median_of(m, paired=False)) is not None]
     for arm in runs[-1].arms:
         for point_id, point in planned_points(runs[-1], arm).items():
             for metric in gated:
@@ -151,11 +153,6 @@ def _performance(runs: Sequence[Evidence], policy: Policy) -> Iterator[HistorySe
                         better=metric.better or "higher",
                         points=tuple(points),
                     )
-
-
-def _medians(metric: Metric) -> list[Metric]:
-    """A paired median exists between two runs alone: its series is the median's."""
-    return [m for m in METRICS.values() if m.latency == metric.latency and m.quantile == 0.5 and not m.paired]
 
 
 def _point(run: Evidence, value: float, low: float | None = None, high: float | None = None) -> HistoryPoint:
