@@ -20,7 +20,6 @@ from swiftkv_bench.analysis.values import (
 from swiftkv_bench.checks import (
     Finding,
     check_answers,
-    check_chance,
     check_margin,
     check_missing,
     check_noticed,
@@ -32,7 +31,7 @@ from swiftkv_bench.evidence.coverage import coverage
 from swiftkv_bench.evidence.published import MACRO, published_rows
 from swiftkv_bench.evidence.run import Evidence
 from swiftkv_bench.judge.accuracy import AccuracyClaims, Average
-from swiftkv_bench.judge.columns import ColumnPair, better_scores, difference, figure_of, sign, turned
+from swiftkv_bench.judge.columns import ColumnPair, better_scores, difference, figure_of, guessing, sign, turned
 from swiftkv_bench.judge.judgement import Judgement
 from swiftkv_bench.judge.policy import ReferenceKind
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column, ItemRecord
@@ -143,20 +142,11 @@ def _findings(
     for state in run.statuses:
         if state.column == column.name and state.repeat == 0:
             yield from check_noticed(column.name, state.arm, state.notices)
-    yield from _present(_at_chance(run, column, arms))
+    sides = [answers for arm in arms if (answers := run.answers.get((column.name, arm, 0))) is not None]
+    yield from _present(guessing(column, sides))
     noise = next((c.noise for p in judged.values() for c in p.columns if c.column.name == column.name), None)
     if noise is not None:
         yield from _present(check_margin(column.name, noise, column.margin))
-
-
-def _at_chance(run: Evidence, column: Column, arms: Mapping[Arm, ColumnArm]) -> Finding | None:
-    measure = column.measure
-    if not (measure.is_mean and measure.is_share):
-        return None
-    sides = [answers for arm in arms if (answers := run.answers.get((column.name, arm, 0))) is not None]
-    scores = [score(better_scores(column, side), side.tasks, column.weight_by) for side in sides if len(side)]
-    chance = column.chance if column.chance is None or measure.higher_is_better else 1 - column.chance
-    return check_chance(column.name, chance, scores)
 
 
 def _pair_findings(run: Evidence, kind: ComparisonKind, claims: AccuracyClaims, found: ColumnPair) -> Iterator[Finding]:

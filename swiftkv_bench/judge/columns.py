@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from swiftkv_bench.checks import check_chance
+from swiftkv_bench.checks import Finding, check_chance
 from swiftkv_bench.errors import IncomparableError
 from swiftkv_bench.evidence.answers import PRINTS, Answers, Key, common_rows
 from swiftkv_bench.evidence.coverage import Coverage, coverage, missing_items, no_data
@@ -18,7 +18,7 @@ from swiftkv_bench.judge.pairs import Pair
 from swiftkv_bench.schema.accuracy import AccuracyPlan, Column
 from swiftkv_bench.schema.perf import Float
 from swiftkv_bench.stats.intervals import Interval
-from swiftkv_bench.stats.items import ItemDelta, compare_aggregates, compare_items, item_weights, score
+from swiftkv_bench.stats.items import ItemDelta, Score, compare_aggregates, compare_items, item_weights, score
 from swiftkv_bench.stats.missing import Missing
 from swiftkv_bench.stats.sequential import nominal_level
 
@@ -106,6 +106,23 @@ def figure_of(column: Column, answers: Answers) -> float:
 def better_scores(column: Column, answers: Answers) -> Float:
     """Scores of which more is better; 0/1 scores stay 0/1."""
     return answers.score if column.measure.higher_is_better else 1 - answers.score
+
+
+def guessing(column: Column, sides: Sequence[Answers]) -> Finding | None:
+    """That no side is better than guessing, where the column's figure is a mean of shares; None when one is."""
+    if not (column.measure.is_mean and column.measure.is_share):
+        return None
+    scores = [_better_score(column, side) for side in sides if len(side)]
+    return check_chance(column.name, _chance(column), scores)
+
+
+def _chance(column: Column) -> float | None:
+    """What guessing scores where more is better."""
+    return column.chance if column.chance is None or column.measure.higher_is_better else 1 - column.chance
+
+
+def _better_score(column: Column, answers: Answers) -> Score:
+    return score(better_scores(column, answers), answers.tasks, column.weight_by)
 
 
 def _better_by_key(column: Column, answers: Answers) -> dict[Key, float]:
@@ -257,15 +274,12 @@ def _guessed(column: Column, reference: Answers, candidate: Answers) -> str | No
     Two models that guess cannot lose quality. One that answers clearly worse than guessing is broken, whatever the
     other knows.
     """
-    measure = column.measure
-    if not (measure.is_mean and measure.is_share):
+    found, chance = guessing(column, (reference, candidate)), _chance(column)
+    if found is None:
         return None
-    chance = column.chance if column.chance is None or measure.higher_is_better else 1 - column.chance
-    scores = [score(better_scores(column, side), side.tasks, column.weight_by) for side in (reference, candidate)]
-    found = check_chance(column.name, chance, scores)
-    ours = scores[1].interval
+    ours = _better_score(column, candidate).interval
     broken = chance is not None and ours is not None and ours.high < chance - column.margin
-    return None if found is None or broken else found.message
+    return None if broken else found.message
 
 
 def _cut_short(missing: int, n: int, sides: Sequence[Coverage]) -> str:
