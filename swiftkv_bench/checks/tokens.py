@@ -6,7 +6,7 @@ import numpy as np
 
 from swiftkv_bench.checks.finding import Finding
 from swiftkv_bench.metrics import TrialMetrics
-from swiftkv_bench.metrics.requests import Bool
+from swiftkv_bench.metrics.requests import Bool, told_by_chunks
 from swiftkv_bench.schema.perf import STATUS, RequestTable
 from swiftkv_bench.units import duration
 
@@ -45,7 +45,7 @@ def _counts(table: RequestTable, m: TrialMetrics, ok: Bool) -> Iterator[Finding]
         text = "The server does not tell output tokens (no usage), so TPOT and throughput are missing."
         yield Finding("no-usage", "warning", text, "Use a server that honours stream_options.include_usage.")
     per, chunks = m.per_request, np.diff(table.chunk_start)
-    running = _told_by_chunks(table)
+    running = told_by_chunks(table)
     differs = ok & (chunks > 0) & ~per.counted & (running >= 0) & ~np.isnan(per.output_tokens)
     if differs.any():
         text = (
@@ -68,16 +68,6 @@ def _counts(table: RequestTable, m: TrialMetrics, ok: Bool) -> Iterator[Finding]
         )
         step = "Use a server that honours stream_options.continuous_usage_stats; ITL is between chunks here."
         yield Finding("tokens-per-chunk", "warning", text, step)
-
-
-def _told_by_chunks(table: RequestTable) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Sum of the tokens that the chunks of each request tell; -1 where one does not."""
-    out = np.full(len(table), -1, dtype=np.int64)
-    for i in range(len(table)):
-        tokens = table.chunk_tokens[table.chunk_start[i] : table.chunk_start[i + 1]]
-        if len(tokens) and tokens.min() >= 0:
-            out[i] = tokens.sum(dtype=np.int64)
-    return out
 
 
 def _stream(m: TrialMetrics) -> Iterator[Finding]:

@@ -47,8 +47,9 @@ def request_metrics(table: RequestTable) -> RequestMetrics:
     chunks = end - begin
     first_s = at_index(table.chunk_s, begin, chunks > 0)
     span_s = at_index(table.chunk_s, end - 1, chunks > 0) - first_s
-    output_tokens = _output_tokens(table)
-    counted = _counted(table, output_tokens)
+    running = told_by_chunks(table)
+    output_tokens = _output_tokens(table, running)
+    counted = _counted(output_tokens, running)
     together, told = _first_read(table)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Chunks that do not tell are taken as equal, and as one token each where there are more of them than tokens.
@@ -86,17 +87,21 @@ def _quotient(above: Float, below: Float, where: Bool) -> Float:
     return out
 
 
-def _counted(table: RequestTable, output_tokens: Float) -> Bool:
-    chunks = np.diff(table.chunk_start)
-    there = np.flatnonzero(chunks > 0)
-    out = np.zeros(len(chunks), dtype=np.bool_)
+def told_by_chunks(table: RequestTable) -> Int:
+    """Sum of the tokens that the chunks of each request tell, shape (n,); -1 where one does not, or there is none."""
+    there = np.flatnonzero(np.diff(table.chunk_start) > 0)
+    out = np.full(len(table), -1, dtype=np.int64)
     if len(there):
         # Requests without chunks take no place, so each segment ends where the next one begins.
         begin, end = table.chunk_start[:-1][there], int(table.chunk_start[-1])
         total = np.add.reduceat(table.chunk_tokens[:end], begin, dtype=np.int64)
         fewest = np.minimum.reduceat(table.chunk_tokens[:end], begin)
-        out[there] = (fewest >= 0) & (np.abs(output_tokens[there] - total) <= 1)
+        out[there] = np.where(fewest >= 0, total, -1)
     return out
+
+
+def _counted(output_tokens: Float, running: Int) -> Bool:
+    return np.asarray((running >= 0) & (np.abs(output_tokens - running) <= 1))
 
 
 def _first_read(table: RequestTable) -> tuple[Int, Int]:
@@ -121,15 +126,10 @@ def at_index(values: Float | Int, index: Int, there: Bool) -> Float:
     return out
 
 
-def _output_tokens(table: RequestTable) -> Float:
-    usage = table.output_tokens.astype(float)
-    usage[table.output_tokens < 0] = np.nan
-    missing = np.flatnonzero(table.output_tokens < 0)
-    for i in missing:
-        tokens = table.chunk_tokens[table.chunk_start[i] : table.chunk_start[i + 1]]
-        if len(tokens) and (tokens >= 0).all():
-            usage[i] = tokens.sum()
-    return usage
+def _output_tokens(table: RequestTable, running: Int) -> Float:
+    found = np.where(table.output_tokens >= 0, table.output_tokens, running).astype(float)
+    found[found < 0] = np.nan
+    return found
 
 
 @dataclass(frozen=True)
