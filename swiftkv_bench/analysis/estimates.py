@@ -8,7 +8,7 @@ import numpy as np
 from swiftkv_bench.analysis.machine import machine_use
 from swiftkv_bench.analysis.values import Breakdown, Estimate, PointArm
 from swiftkv_bench.evidence.traffic import over_trials
-from swiftkv_bench.evidence.trials import SAMPLE, Sample, TrialDetail, TrialFigures
+from swiftkv_bench.evidence.trials import SAMPLE, Sample, TrialDetail, TrialFigures, mostly_saturated
 from swiftkv_bench.metrics import METRICS, GapHistogram, Metric, Objective, distribution
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import Float, RequestStatus
@@ -31,11 +31,6 @@ class Cell:
     def details(self) -> list[TrialDetail]:
         """What the run folder has of them."""
         return [t.detail for t in self.used if t.detail is not None]
-
-    @property
-    def saturated(self) -> bool:
-        """At least half of the used trials were past saturation."""
-        return 2 * sum(t.saturated for t in self.used) >= max(1, len(self.used))
 
     @property
     def ok(self) -> int:
@@ -70,7 +65,7 @@ def point_arm(arm: Arm, cell: Cell, objective: Objective | None) -> PointArm:
     return PointArm(
         arm=arm,
         valid=bool(cell.kept),
-        saturated=cell.saturated,
+        saturated=mostly_saturated(cell.used),
         trials=len(cell.used),
         trials_left_out=len(cell.trials) - len(cell.used),
         requests=requests,

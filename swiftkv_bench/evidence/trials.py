@@ -3,7 +3,7 @@
 The one place where a recorded trial becomes figures: reports, comparisons, accepted runs and sweeps all read here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -90,6 +90,11 @@ class TrialFigures:
     figures: Mapping[str, float]
     requests: Mapping[str, Float] = field(default_factory=dict)
     detail: TrialDetail | None = None
+
+
+def mostly_saturated(trials: Collection[TrialFigures]) -> bool:
+    """Requests came faster than they were answered in half of the trials at least; not so without a trial."""
+    return 2 * sum(t.saturated for t in trials) >= max(1, len(trials))
 
 
 def read_trial(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from swiftkv_bench.evidence.run import Evidence
-from swiftkv_bench.evidence.trials import TrialFigures
+from swiftkv_bench.evidence.trials import TrialFigures, mostly_saturated
 from swiftkv_bench.metrics import METRICS, Lengths, Metric, unequal_lengths
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import UNPACED, Float, Point
@@ -144,7 +144,7 @@ def point_pair(point: Point, reference: Sequence[TrialFigures], candidate: Seque
     sides = [{t.trial.repeat: t for t in trials if t.valid} for trials in (reference, candidate)]
     common = sides[0].keys() & sides[1].keys()
     paired = bool(common) and all(sides[0][i].trial.seed == sides[1][i].trial.seed for i in common)
-    saturated = [bool(side) and 2 * sum(t.saturated for t in side.values()) >= len(side) for side in sides]
+    saturated = [mostly_saturated(side.values()) for side in sides]
     return PointPair(point, sides[0], sides[1], paired, (saturated[0], saturated[1]))
 
 
