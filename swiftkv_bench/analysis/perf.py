@@ -16,7 +16,6 @@ from swiftkv_bench.judge.points import PointPair, over_points, point_pair
 from swiftkv_bench.metrics import METRICS, Metric
 from swiftkv_bench.schema.engine import Arm
 from swiftkv_bench.schema.perf import PROCESSES, UNPACED, PerfPlan, Point
-from swiftkv_bench.stats.intervals import Interval
 from swiftkv_bench.stats.trials import LogRatio
 
 
@@ -123,15 +122,11 @@ def _better(ratio: LogRatio, metric: Metric) -> LogRatio:
 def _withheld(pair: PointPair | None, arms: Mapping[Arm, PointArm]) -> str | None:
     if pair is None:
         return "one arm was not measured"
-    if not (pair.reference and pair.candidate) or (pair.paired is False and not _share_repeats(pair)):
+    if not pair.reference.keys() & pair.candidate.keys():
         return "no repeat is valid on every arm"
     if pair.saturated[0]:
         return "past saturation on baseline: latencies grow with the length of the run"
     return pair.unequal(METRICS["total_throughput"])
-
-
-def _share_repeats(pair: PointPair) -> bool:
-    return bool(pair.reference.keys() & pair.candidate.keys())
 
 
 def _point_findings(point: Point, arms: Mapping[Arm, PointArm], unequal: str | None) -> list[Finding]:
@@ -167,7 +162,6 @@ def _overall(points: Sequence[PointPair]) -> dict[str, Overall]:
             gains = [_better(r, metric) for p in here if (r := p.ratio(metric)) is not None]
             values, repeats = [g.ratio for g in gains], [g.n for g in gains]
             better = _better(found, metric)
-            interval: Interval | None = better.interval()
-            ends = (min(values), max(values)), (min(repeats), max(repeats))
-            out[key] = Overall(better.ratio, *ends[0], len(here), interval, ends[1])
+            spread = (min(repeats), max(repeats))
+            out[key] = Overall(better.ratio, min(values), max(values), len(here), better.interval(), spread)
     return out
