@@ -29,7 +29,12 @@ class Pair:
     @property
     def guard(self) -> Role:
         """What a line counts for that guards where the pair decides."""
-        return "guard" if self.role == "primary" else self.role
+        return guarding(self.role)
+
+
+def guarding(role: Role) -> Role:
+    """What a line counts for that guards where others of this role decide."""
+    return "guard" if role == "primary" else role
 
 
 def pairs(reference: Evidence, candidate: Evidence, policy: Policy) -> Iterator[Pair]:

@@ -8,7 +8,7 @@ from swiftkv_bench.errors import InputError
 from swiftkv_bench.evidence.run import Evidence
 from swiftkv_bench.judge.keys import same_engine
 from swiftkv_bench.judge.lines import Claim, Draft, Measured, Role
-from swiftkv_bench.judge.pairs import Pair
+from swiftkv_bench.judge.pairs import Pair, guarding
 from swiftkv_bench.judge.points import PointPair, median_of, over_points, planned_points, point_pairs
 from swiftkv_bench.judge.policy import Policy
 from swiftkv_bench.metrics import METRICS, Metric
@@ -94,7 +94,7 @@ class _Figure:
             return
         alone = len(points) == 1
         for p in points:
-            yield Draft(self._claim(role if alone else self._guarding(role), p, p.paired), self._at(p))
+            yield Draft(self._claim(role if alone else guarding(role), p, p.paired), self._at(p))
         if not alone:
             paired = all(p.paired for p in points)
             yield Draft(self._claim(role, None, paired, len(points)), self._over(points))
@@ -102,9 +102,6 @@ class _Figure:
     def absent(self, role: Role) -> Draft:
         """A claim that nothing can be said of."""
         return Draft(self._claim(role, None, paired=False), Measured(why_open=self._who_lacks()))
-
-    def _guarding(self, role: Role) -> Role:
-        return "guard" if role == "primary" else role
 
     def _who_lacks(self) -> str:
         names = ("the reference", "the candidate")
