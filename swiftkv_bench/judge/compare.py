@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from swiftkv_bench import __version__
 from swiftkv_bench.errors import InputError
 from swiftkv_bench.evidence.run import Evidence
-from swiftkv_bench.judge.comparison import Note, RunComparison
+from swiftkv_bench.judge.comparison import Note, NoteSide, RunComparison
 from swiftkv_bench.judge.flipped import flipped_items
-from swiftkv_bench.judge.judgement import Judgement, arms_of, judge, points_apart
+from swiftkv_bench.judge.judgement import Judgement, arms_of, judge
 from swiftkv_bench.judge.keys import KeyCheck, check_keys, same_engine
 from swiftkv_bench.judge.lines import Line, Verdict
+from swiftkv_bench.judge.pairs import Pair
+from swiftkv_bench.judge.points import planned_points
 from swiftkv_bench.judge.policy import Policy
 
 
@@ -86,14 +88,14 @@ def _notes(reference: Evidence, candidate: Evidence, found: Judgement) -> Iterat
         yield from (Note.of(f, "candidate") for f in candidate.findings if f.severity != "note")
     else:
         yield from (Note.of(f, "both") for f in candidate.findings if f.severity != "note")
-    apart = dict.fromkeys(one for pair in found.compared for one in points_apart(pair.pair))
+    apart = dict.fromkeys(one for of_pair in found.compared for one in _points_apart(of_pair.pair))
     for side, point_id in apart:
         yield Note(
             code="unmatched-point",
             severity="note",
             message=f"Load point {point_id} was planned on the {side} side only and is not compared.",
             next_step="Run the same grid on both.",
-            side="reference" if side == "reference" else "candidate",
+            side=side,
             where=point_id,
         )
     parts = [(side.manifest.plan.accuracy, side.manifest.plan.perf) for side in (reference, candidate)]
@@ -102,8 +104,16 @@ def _notes(reference: Evidence, candidate: Evidence, found: Judgement) -> Iterat
             side = "reference" if one is None else "candidate"
             text = f"The {side} has no {name} part, so that nothing of it is compared."
             yield Note(code="part-missing", severity="warning", message=text, next_step="Run both parts on both sides.",
-                       side="reference" if one is None else "candidate")  # fmt: skip
+                       side=side)  # fmt: skip
     yield from _moved(found.lines, reference, candidate)
+
+
+def _points_apart(pair: Pair) -> Iterator[tuple[NoteSide, str]]:
+    """(side, point id) of load points that only one side's plan has."""
+    theirs = planned_points(pair.reference, pair.reference_arm)
+    ours = planned_points(pair.candidate, pair.candidate_arm)
+    yield from (("reference", point_id) for point_id in theirs if point_id not in ours)
+    yield from (("candidate", point_id) for point_id in ours if point_id not in theirs)
 
 
 def _moved(lines: Sequence[Line], reference: Evidence, candidate: Evidence) -> Iterator[Note]:

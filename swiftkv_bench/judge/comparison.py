@@ -22,6 +22,8 @@ from swiftkv_bench.schema.engine import Arm
 
 SCHEMA_ID: Literal["swiftkv-bench/comparison/2"] = "swiftkv-bench/comparison/2"
 
+NoteSide = Literal["reference", "candidate", "both"]
+
 
 class FlippedItem(Record):
     """An item whose score changed; texts only where both run folders have them."""
@@ -46,12 +48,12 @@ class Note(Record):
     severity: Severity = Field(description="how much it matters")
     message: str = Field(description="what was seen")
     next_step: str = Field(description="what to do about it")
-    side: Literal["reference", "candidate", "both"] = Field(description="which side it is about")
+    side: NoteSide = Field(description="which side it is about")
     where: str | None = Field(None, description="column or point; None for the whole run")
     arm: Arm | None = Field(None, description="None for all arms")
 
     @classmethod
-    def of(cls, finding: Finding, side: Literal["reference", "candidate", "both"]) -> "Note":
+    def of(cls, finding: Finding, side: NoteSide) -> "Note":
         """A finding of one side, or of the run that both arms are of."""
         return cls(
             code=finding.code,

@@ -1,6 +1,6 @@
 """`judge(reference, candidate, policy) -> Judgement`: every claim of a report and what may be said of it. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -9,9 +9,8 @@ from swiftkv_bench.errors import InputError
 from swiftkv_bench.evidence.run import Evidence
 from swiftkv_bench.judge.accuracy import AccuracyClaims, accuracy_claims, published_claims
 from swiftkv_bench.judge.lines import Line, Verdict
-from swiftkv_bench.judge.pairs import Pair, pairs
+from swiftkv_bench.judge.pairs import pairs
 from swiftkv_bench.judge.performance import controlled, performance_claims
-from swiftkv_bench.judge.points import planned_points
 from swiftkv_bench.judge.policy import Policy, suggestion
 from swiftkv_bench.judge.verdict import judged, of_lines, overall
 from swiftkv_bench.metrics import METRICS
@@ -144,13 +143,3 @@ def _check_policy(reference: Evidence, candidate: Evidence, policy: Policy) -> N
                 f"the policy's performance.metrics.{key} cannot be computed: no trial of {reference.side.label} or "
                 f"{candidate.side.label} has it; {_REPAIR.get(key, 'leave it out, or measure more requests')}"
             )
-
-
-def points_apart(pair: Pair) -> Iterator[tuple[str, str]]:
-    """(side, point id) of load points that only one side's plan has."""
-    theirs, ours = (
-        planned_points(pair.reference, pair.reference_arm),
-        planned_points(pair.candidate, pair.candidate_arm),
-    )
-    yield from (("reference", point_id) for point_id in theirs if point_id not in ours)
-    yield from (("candidate", point_id) for point_id in ours if point_id not in theirs)
