@@ -37,9 +37,6 @@ from swiftkv_bench.schema.base import Record, content_hash
 from swiftkv_bench.schema.manifest import Manifest
 from swiftkv_bench.store import open_run, write_atomic
 
-ACCEPTED = Path("results/baselines")
-"""Folder of accepted runs; it has kept its first name, so that runs accepted before are found."""
-
 DEFINITIONS_HASH = content_hash(dict(DEFINITIONS))
 _SAME_FORMULAS = frozenset({DEFINITIONS_HASH, "90d7551536b5c4c7"})
 """Definitions whose figures mean what today's mean: fewer of them, or other words."""

@@ -23,7 +23,7 @@ from swiftkv_bench.metrics.trial import LATENCIES, TrialMetrics, failures, in_fl
 
 __all__ = [
     "DEFINITIONS", "LATENCIES", "METRICS", "QUANTILES", "Distribution", "GapHistogram", "Gaps", "Lengths", "Metric",
-    "Objective",
-    "RequestMetrics", "ServerMetrics", "TrialMetrics", "distribution", "failures", "gaps", "in_flight",
-    "request_metrics", "requests_needed", "server_metrics", "trial_figures", "trial_metrics", "unequal_lengths",
+    "Objective", "RequestMetrics", "ServerMetrics", "TrialMetrics", "distribution", "failures", "gaps",
+    "in_flight", "request_metrics", "requests_needed", "server_metrics", "trial_figures", "trial_metrics",
+    "unequal_lengths",
 ]  # fmt: skip

@@ -79,11 +79,6 @@ class Metric:
     by_length: bool = False
 
     @property
-    def definition(self) -> str:
-        """What it means, one or two sentences."""
-        return DEFINITIONS[self.term]
-
-    @property
     def paired(self) -> bool:
         """Compared request by request; no single trial has it."""
         return self.formula is None
