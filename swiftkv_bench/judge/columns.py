@@ -136,7 +136,7 @@ def column_pair(pair: Pair, column: Column, plan: AccuracyPlan) -> ColumnPair | 
         IncomparableError: an item has another document, prompt or target on the other side.
     """
     sides = []
-    for side, arm in ((pair.reference, pair.reference_arm), (pair.candidate, pair.candidate_arm)):
+    for side, arm in pair.sides:
         answers = side.answers.get((column.name, arm, 0))
         if answers is None or not len(answers):
             return None
@@ -208,13 +208,12 @@ def difference(column: Column, reference: Answers, candidate: Answers, seed: int
 
 def who_lacks(pair: Pair, column: Column) -> str | None:
     """`the candidate has no answer to this column`; None where its data were at hand for neither."""
-    sides = ((pair.reference, pair.reference_arm), (pair.candidate, pair.candidate_arm))
-    counts = [len(side.answers.get((column.name, arm, 0), ())) for side, arm in sides]
+    counts = [len(side.answers.get((column.name, arm, 0), ())) for side, arm in pair.sides]
     if all(counts):
         return f"the sides answered no common item ({counts[0]:,} and {counts[1]:,}); give both the same --seed"
     if any(counts):
         return f"the {'candidate' if counts[0] else 'reference'} has no answer to this column"
-    states = [coverage(column, (arm, 0), 0, side.manifest, side.statuses) for side, arm in sides]
+    states = [coverage(column, (arm, 0), 0, side.manifest, side.statuses) for side, arm in pair.sides]
     if all(no_data(one.state, one.reason) for one in states):
         return None
     return "neither side has an answer to this column"

@@ -27,6 +27,11 @@ class Pair:
     same_weights: bool
 
     @property
+    def sides(self) -> tuple[tuple[Evidence, Arm], tuple[Evidence, Arm]]:
+        """(run, arm) of the reference and of the candidate."""
+        return (self.reference, self.reference_arm), (self.candidate, self.candidate_arm)
+
+    @property
     def guard(self) -> Role:
         """What a line counts for that guards where the pair decides."""
         return guarding(self.role)
