@@ -1,1 +1,1 @@
-"""Statistics over plain numbers: intervals, paired comparisons, verdicts. Knows nothing of engines or files."""
+"""Statistics of plain numbers: intervals, paired comparisons, steps of a series. Knows nothing of engines or files."""
